@@ -1,0 +1,37 @@
+// nft(8): one transaction per call, text in, nothing or a Fault out. Whoever owns a table compiles its text elsewhere;
+// nobody but this file starts nft to change anything. A transaction is all or nothing: the kernel keeps the old state on a Fault.
+import type { Exec, RunResult } from './exec.ts'
+import { Fault } from './fault.ts'
+
+export interface Nft {
+  /**
+   * Applies text as one transaction (`nft -f -`).
+   * @throws Fault `kernel-refused` with what nft said; nothing of the text has taken effect then
+   */
+  apply(text: string): Promise<void>
+  /** As `apply`, but the kernel only says whether it would take the text (`nft -c -f -`). */
+  check(text: string): Promise<void>
+  /**
+   * What `nft ARGS` prints, for listing: `list(['-j', 'list', 'tables'])`.
+   * @throws Fault `kernel-refused` with what nft said, also when the listed object is not there
+   */
+  list(args: readonly string[]): Promise<string>
+}
+
+export interface NftOptions {
+  /** A large first load takes seconds; default 60 s. */
+  readonly timeoutMs?: number
+}
+
+const accept = (result: RunResult, doing: string): string => {
+  if (result.exitCode === 0) return result.stdout
+  const said = result.stderr.trim() || `exit code ${result.exitCode}`
+  throw new Fault('kernel-refused', `nft did not ${doing}: ${said}`)
+}
+
+/** Talks to nft through the given exec. */
+export const createNft = (exec: Pick<Exec, 'try'>, { timeoutMs = 60_000 }: NftOptions = {}): Nft => ({
+  apply: async text => void accept(await exec.try(['nft', '-f', '-'], { input: text, timeoutMs }), 'apply a change'),
+  check: async text => void accept(await exec.try(['nft', '-c', '-f', '-'], { input: text, timeoutMs }), 'accept a text'),
+  list: async args => accept(await exec.try(['nft', ...args], { timeoutMs }), args.join(' ')),
+})
