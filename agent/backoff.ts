@@ -1,0 +1,40 @@
+// Crash back-off of one container: 10 s doubling to 5 min, forgotten after a run of twice the longest pause.
+// Pure. Follows flowcontrol.Backoff as the kubelet uses it (IsInBackOffSince, then Next). A daemon that restarts has no memory of
+// the pauses so far, so they are seeded from the restart count that the runtime keeps.
+import type { Millis } from '../host/clock.ts'
+
+export const firstPauseMs = 10_000
+export const longestPauseMs = 300_000
+
+export interface BackOff {
+  readonly pauseMs: number
+  readonly updatedAt: Millis
+}
+
+/** The container's last end, as far as it matters here. */
+export interface Ended {
+  readonly restartCount: number
+  readonly startedAt: Millis
+  readonly finishedAt: Millis
+}
+
+const hasExpired = (at: Millis, backOff: BackOff): boolean => at - backOff.updatedAt > 2 * longestPauseMs
+
+/** What is known of a container's pauses when only the runtime remembers it: nothing for a container that never restarted. */
+export const seed = ({ restartCount, startedAt }: Ended): BackOff | undefined =>
+  restartCount === 0
+    ? undefined
+    : { pauseMs: Math.min(firstPauseMs * 2 ** (restartCount - 1), longestPauseMs), updatedAt: startedAt }
+
+/** When the container may start again: undefined for at once. */
+export const waitsUntil = (backOff: BackOff | undefined, ended: Ended, now: Millis): Millis | undefined => {
+  if (backOff === undefined || hasExpired(ended.finishedAt, backOff)) return undefined
+  const until = ended.finishedAt + backOff.pauseMs
+  return now < until ? until : undefined
+}
+
+/** The state after a restart that happens now. */
+export const next = (backOff: BackOff | undefined, now: Millis): BackOff =>
+  backOff === undefined || hasExpired(now, backOff)
+    ? { pauseMs: firstPauseMs, updatedAt: now }
+    : { pauseMs: Math.min(backOff.pauseMs * 2, longestPauseMs), updatedAt: now }

@@ -1,0 +1,197 @@
+// The status of a pod: a pure function of its spec, what the runtime shows, what the probes say and what holds it up.
+// Follows the kubelet's convertToAPIContainerStatuses and getPhase (pkg/kubelet/kubelet_pods.go of 1.36).
+import type { Container, ContainerState, ContainerStatus, Pod, PodPhase, PodStatus, QosClass } from '../api/types.ts'
+import type { Millis } from '../host/clock.ts'
+import { podConditions } from './conditions.ts'
+import { isSidecar, restartsAfter } from './restart.ts'
+import { type ContainerSeen, latest, previous, type Seen, usableSandbox } from './seen.ts'
+
+/** Why a container does not run yet, as its status says it. */
+export interface Waiting {
+  readonly reason: string
+  readonly message: string
+}
+
+/** A verdict on the whole pod that stands above its containers: rejected, evicted, past its deadline. */
+export interface Verdict {
+  readonly phase: 'Failed'
+  readonly reason: string
+  readonly message: string
+}
+
+export interface StatusInput {
+  readonly pod: Pod
+  readonly seen: Seen
+  readonly waiting: ReadonlyMap<string, Waiting>
+  readonly isStarted: (containerId: string, container: Container) => boolean
+  readonly isReady: (containerId: string, container: Container) => boolean
+  readonly verdict: Verdict | undefined
+  /** The containers of a pod that is being ended will not start again. */
+  readonly ending: boolean
+  readonly before: PodStatus | undefined
+  readonly hostIPs: readonly string[]
+  readonly qosClass: QosClass
+  readonly startTime: Millis
+  readonly now: Millis
+}
+
+const time = (at: Millis): string => new Date(Math.floor(at / 1000) * 1000).toISOString().replace('.000Z', 'Z')
+
+/** The runtime's name in container ids, as the API shows them. */
+const scheme = 'containerd://'
+
+export const podStatus = (input: StatusInput): PodStatus => {
+  const { pod, seen, before } = input
+  const inits = pod.spec.initContainers ?? []
+  const ephemerals = pod.spec.ephemeralContainers ?? []
+  const containerStatuses = pod.spec.containers.map(it => containerStatus(input, it, inits.length > 0))
+  const initContainerStatuses = inits.map(it => containerStatus(input, it, true))
+  const all = [...initContainerStatuses, ...containerStatuses]
+  const phase = input.verdict?.phase ?? keepTerminal(before?.phase, podPhase(pod, all, input.ending))
+  const ips = podIPs(input)
+  const conditionInput = {
+    pod,
+    phase,
+    statuses: all,
+    hasSandbox: usableSandbox(seen, pod.spec.hostNetwork === true) !== undefined,
+    before: before?.conditions ?? [],
+    now: time(input.now),
+  }
+  return {
+    phase,
+    conditions: podConditions(conditionInput),
+    ...(input.verdict && { reason: input.verdict.reason, message: input.verdict.message }),
+    ...(input.hostIPs[0] !== undefined && { hostIP: input.hostIPs[0], hostIPs: input.hostIPs.map(ip => ({ ip })) }),
+    ...(ips[0] !== undefined && { podIP: ips[0], podIPs: ips.map(ip => ({ ip })) }),
+    startTime: time(input.startTime),
+    ...(inits.length > 0 && { initContainerStatuses }),
+    containerStatuses,
+    ...(ephemerals.length > 0 && { ephemeralContainerStatuses: ephemerals.map(it => containerStatus(input, it, false)) }),
+    qosClass: input.qosClass,
+  }
+}
+
+/** A pod that has ended stays ended. */
+const keepTerminal = (before: PodPhase | undefined, now: PodPhase): PodPhase =>
+  before === 'Failed' || before === 'Succeeded' ? before : now
+
+const podIPs = ({ pod, seen, hostIPs, before }: StatusInput): readonly string[] => {
+  if (pod.spec.hostNetwork) return seen.sandboxes.length > 0 ? hostIPs : []
+  const current = usableSandbox(seen, false)?.ips
+  return current ?? before?.podIPs?.map(it => it.ip) ?? []
+}
+
+const containerStatus = (input: StatusInput, container: Container, hasInit: boolean): ContainerStatus => {
+  const current = latest(input.seen, container.name)
+  const waiting = input.waiting.get(container.name)
+  if (current === undefined) {
+    const reason = hasInit ? 'PodInitializing' : 'ContainerCreating'
+    return unseenStatus(input, container, waiting ?? { reason, message: '' })
+  }
+  const held = waiting !== undefined && current.state !== 'running' && !input.ending
+  const before = held && current.state === 'exited' ? current : previous(input.seen, container.name)
+  const state: ContainerState = held ? { waiting: toWaiting(waiting) } : stateOf(current)
+  const isInit = input.pod.spec.initContainers?.includes(container) && !isSidecar(container)
+  const started = current.state === 'running' && input.isStarted(current.id, container)
+  return {
+    name: container.name,
+    state,
+    lastState: before?.state === 'exited' ? stateOf(before) : {},
+    ready: isInit ? current.state === 'exited' && current.exitCode === 0 : started && input.isReady(current.id, container),
+    restartCount: current.restartCount,
+    image: current.image || container.image,
+    imageID: current.imageRef,
+    containerID: scheme + current.id,
+    started,
+    ...(container.resources && { resources: container.resources }),
+  }
+}
+
+/** A container that the runtime does not know (any more): what was last said of its end stays true. */
+const unseenStatus = ({ before }: StatusInput, container: Container, waiting: Waiting): ContainerStatus => {
+  const old = [...(before?.initContainerStatuses ?? []), ...(before?.containerStatuses ?? [])].find(
+    it => it.name === container.name,
+  )
+  if (old?.state?.terminated !== undefined) return old
+  return {
+    name: container.name,
+    state: { waiting: toWaiting(waiting) },
+    lastState: old?.lastState ?? {},
+    ready: false,
+    restartCount: old?.restartCount ?? 0,
+    image: container.image,
+    imageID: '',
+    started: false,
+  }
+}
+
+const toWaiting = ({ reason, message }: Waiting) => (message === '' ? { reason } : { reason, message })
+
+const stateOf = (it: ContainerSeen): ContainerState => {
+  switch (it.state) {
+    case 'running':
+      return { running: { startedAt: time(it.startedAt) } }
+    case 'exited':
+      return {
+        terminated: {
+          exitCode: it.exitCode,
+          reason: it.reason || (it.exitCode === 0 ? 'Completed' : 'Error'),
+          ...(it.message !== '' && { message: it.message }),
+          startedAt: time(it.startedAt),
+          finishedAt: time(it.finishedAt),
+          containerID: scheme + it.id,
+        },
+      }
+    case 'created':
+    case 'unknown':
+      return { waiting: { reason: 'ContainerCreating' } }
+  }
+}
+
+/** The phase by the containers' states alone. `ending`: what has stopped does not come back. */
+const podPhase = (pod: Pod, statuses: readonly ContainerStatus[], ending: boolean): PodPhase => {
+  const of = (container: Container) => statuses.find(it => it.name === container.name)
+  const inits = (pod.spec.initContainers ?? []).map(it => ({ container: it, status: of(it) }))
+  let pending = false
+  let initFailed = false
+  for (const { container, status } of inits) {
+    const ended = status?.state?.terminated ?? (status?.state?.waiting ? status.lastState?.terminated : undefined)
+    if (isSidecar(container)) {
+      pending ||= ended === undefined && status?.started !== true
+    } else if (ended === undefined) pending = true
+    else if (ended.exitCode !== 0) {
+      if (ending || !restartsAfter(pod, container, ended.exitCode)) initFailed = true
+      else pending = true
+    }
+  }
+  const apps = pod.spec.containers.map(it => ({ container: it, status: of(it) }))
+  const hasRun = apps.some(({ status }) => status?.state?.running || status?.state?.terminated || status?.lastState?.terminated)
+  if (initFailed) return 'Failed'
+  if (pending && !hasRun) return 'Pending'
+  return appsPhase(pod, apps, ending)
+}
+
+const appsPhase = (
+  pod: Pod,
+  apps: readonly { container: Container; status: ContainerStatus | undefined }[],
+  ending: boolean,
+): PodPhase => {
+  let waiting = 0
+  let stopped = 0
+  let comesBack = 0
+  let failed = 0
+  for (const { container, status } of apps) {
+    const ended = status?.state?.terminated
+    if (ended !== undefined) {
+      stopped++
+      if (ended.exitCode !== 0) failed++
+      if (!ending && restartsAfter(pod, container, ended.exitCode)) comesBack++
+    } else if (status?.state?.running === undefined) {
+      if (status?.lastState?.terminated !== undefined) comesBack++
+      else waiting++
+    }
+  }
+  if (waiting > 0) return 'Pending'
+  if (stopped < apps.length || comesBack > 0) return 'Running'
+  return failed > 0 ? 'Failed' : 'Succeeded'
+}
