@@ -2,9 +2,9 @@
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createHttps } from 'node:https'
 import { type AddressInfo, createServer as createTcp, type Server } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { Server as GrpcServer, loadPackageDefinition, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
+import { fromJSON } from '@grpc/proto-loader'
+import type { INamespace } from 'protobufjs'
 import t from 'tap'
 import type { Container, HttpGetAction } from '../api/types.ts'
 import { systemClock } from '../host/clock.ts'
@@ -146,12 +146,15 @@ t.test('a tcp probe opens a connection, is refused, or gives up', async t => {
   })
 })
 
+const long = 'x'.repeat(300)
 t.test('a grpc probe wants SERVING of the service it names', async t => {
-  const port = await grpcServer(t, { '': 'SERVING', slow: 'NOT_SERVING' })
+  const port = await grpcServer(t, { '': 'SERVING', slow: 'NOT_SERVING', odd: 'UNKNOWN', [long]: 'SERVING' })
   const probe = createGrpcProber(systemClock)
   const ask = (service: string) => probe({ host: '127.0.0.1', port, service, timeoutMs: 2000 }, never)
   t.same(await ask(''), { outcome: 'success', message: 'service healthy' })
   t.same(await ask('slow'), { outcome: 'failure', message: 'service unhealthy (responded with "NOT_SERVING")' })
+  t.match(await ask('odd'), { message: 'service unhealthy (responded with "UNKNOWN")' })
+  t.match(await ask(long), { outcome: 'success' })
   t.match(await ask('none'), { outcome: 'failure', message: /health rpc probe failed: 5 NOT_FOUND/ })
 })
 
@@ -231,8 +234,8 @@ t.test('an attempt that is stopped answers at once and leaves no connection', as
 const grpcServer = async (t: Teardown, services?: Record<string, string>): Promise<number> => {
   const server = new GrpcServer()
   if (services) {
-    const definition = loadSync(fileURLToPath(new URL('./health.proto', import.meta.url)), { enums: String })
-    const { service } = (loadPackageDefinition(definition) as unknown as Health).grpc.health.v1.Health
+    const { service } = (loadPackageDefinition(fromJSON(healthSchema, { enums: String })) as unknown as Health).grpc.health.v1
+      .Health
     server.addService(service, {
       check: ({ request }: { request: { service: string } }, done: (error: object | null, value?: object) => void) => {
         const status = services[request.service ?? '']
@@ -245,6 +248,20 @@ const grpcServer = async (t: Teardown, services?: Record<string, string>): Promi
   return new Promise((resolve, reject) =>
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port))),
   )
+}
+
+// The public protocol, read by a protobuf library: what the probe encodes by hand must be understood by others.
+const healthSchema: INamespace = {
+  nested: {
+    'grpc.health.v1': {
+      nested: {
+        HealthCheckRequest: { fields: { service: { type: 'string', id: 1 } } },
+        HealthCheckResponse: { fields: { status: { type: 'ServingStatus', id: 1 } } },
+        ServingStatus: { values: { UNKNOWN: 0, SERVING: 1, NOT_SERVING: 2 } },
+        Health: { methods: { Check: { requestType: 'HealthCheckRequest', responseType: 'HealthCheckResponse' } } },
+      },
+    },
+  },
 }
 
 interface Health {
