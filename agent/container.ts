@@ -2,29 +2,27 @@
 // Follows generateContainerConfig of the kubelet (1.36) and the CRI's ContainerConfig.
 import type { ContainerConfig, KeyValue, LinuxContainerConfig, Mount, Signal } from '../api/cri/types.ts'
 import type { Container, Pod } from '../api/types.ts'
-import { expand } from './expand.ts'
+import { expandWords } from './expand.ts'
 import { containerAnnotations, containerLabels, containerLogPath } from './labels.ts'
 
 export interface ContainerParts {
   readonly restartCount: number
   /** What the runtime calls the image that was found or pulled. */
   readonly imageRef: string
-  readonly env: readonly { readonly key: string; readonly value: string }[]
+  readonly env: readonly KeyValue[]
   readonly mounts: readonly Mount[]
   readonly linux: LinuxContainerConfig
 }
 
 export const toContainerConfig = (pod: Pod, container: Container, parts: ContainerParts): ContainerConfig => {
-  const lookup = new Map(parts.env.map(({ key, value }) => [key, value]))
-  const expandAll = (words: readonly string[] | undefined) => (words ?? []).map(word => expand(word, lookup))
   const stopSignal = container.lifecycle?.stopSignal
   return {
     metadata: { name: container.name, attempt: parts.restartCount },
     image: { image: parts.imageRef, userSpecifiedImage: container.image },
-    command: expandAll(container.command),
-    args: expandAll(container.args),
+    command: expandWords(container.command ?? [], parts.env),
+    args: expandWords(container.args ?? [], parts.env),
     workingDir: container.workingDir ?? '',
-    envs: parts.env.map(toKeyValue),
+    envs: parts.env,
     mounts: parts.mounts,
     labels: containerLabels(pod, container),
     annotations: containerAnnotations(pod, container, parts.restartCount),
@@ -36,9 +34,3 @@ export const toContainerConfig = (pod: Pod, container: Container, parts: Contain
     ...(stopSignal !== undefined && { stopSignal: stopSignal as Signal }),
   }
 }
-
-const utf8 = new TextEncoder()
-const toKeyValue = ({ key, value }: { readonly key: string; readonly value: string }): KeyValue => ({
-  key,
-  value: utf8.encode(value),
-})

@@ -1,10 +1,10 @@
 // Reads what the runtime shows of a pod into values (agent/seen.ts). Statuses that cannot change any more are remembered, so that
 // a look at a pod costs two list calls and one status call for each thing that is new.
 // A container's exit is announced before the runtime's own record shows it: whoever was told so waits here until it does.
-import type { Cri } from '../api/cri/client.ts'
+import type { Cri } from '../api/cri/cri.ts'
 import type * as cri from '../api/cri/types.ts'
 import type { Clock } from '../host/clock.ts'
-import { isFault } from '../host/fault.ts'
+import { except, Fault } from '../host/fault.ts'
 import { containerNameLabel, hashAnnotation, podUidLabel, restartCountAnnotation } from './labels.ts'
 import { readTerminationMessage } from './messages.ts'
 import type { ContainerSeen, ContainerStateSeen, SandboxSeen, Seen } from './seen.ts'
@@ -18,6 +18,10 @@ export interface Observer {
   relist(): Promise<ReadonlyMap<string, PodSketch>>
   /** A container or sandbox was said to have ended: the next look waits until the runtime's record says so too. */
   expectExit(id: string): void
+  /** A sandbox that was just made. @throws Fault */
+  sandbox(id: string): Promise<SandboxSeen>
+  /** One container as it is now, past what is remembered of it. @throws Fault */
+  container(id: string, sandboxId: string): Promise<ContainerSeen>
   forget(ids: readonly string[]): void
 }
 
@@ -35,57 +39,58 @@ export interface PodSketch {
 const settlePausesMs = [2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000]
 
 export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock: Clock }): Observer => {
-  const ended = new Map<string, ContainerSeen>()
+  const known = new Map<string, ContainerSeen>()
   const sandboxes = new Map<string, SandboxSeen>()
   const expected = new Set<string>()
 
   const settle = async (podUid: string) => {
     const labelSelector = { [podUidLabel]: podUid }
+    let lagging: readonly string[] = []
     for (const pause of [0, ...settlePausesMs]) {
       if (pause > 0) await clock.sleep(pause)
       const [pods, containers] = await Promise.all([
         runtime.listPodSandbox({ labelSelector }),
         runtime.listContainers({ labelSelector }),
       ])
-      const lags = (id: string, alive: boolean) => alive && expected.has(id)
-      const lagging =
-        pods.some(it => lags(it.id, it.state === 'SANDBOX_READY')) ||
-        containers.some(it => lags(it.id, it.state === 'CONTAINER_RUNNING'))
-      if (!lagging || pause === settlePausesMs.at(-1)) {
+      const alive = [
+        ...pods.filter(it => it.state === 'SANDBOX_READY'),
+        ...containers.filter(it => it.state === 'CONTAINER_RUNNING'),
+      ]
+      lagging = alive.map(it => it.id).filter(id => expected.has(id))
+      if (lagging.length === 0) {
         for (const it of [...pods, ...containers]) expected.delete(it.id)
         return { pods, containers }
       }
     }
-    throw new Error('unreachable: the last pause returns')
+    for (const id of lagging) expected.delete(id)
+    throw new Fault('runtime-refused', 'the runtime does not show the end of a container')
   }
 
   const sandboxSeen = async (it: cri.PodSandbox, isNewest: boolean): Promise<SandboxSeen | undefined> => {
     const ready = it.state === 'SANDBOX_READY'
-    const known = sandboxes.get(it.id)
-    if (known !== undefined && known.ready === ready) return known
-    const answer = ready && isNewest ? await ifThere(runtime.podSandboxStatus(it.id)) : undefined
+    const before = sandboxes.get(it.id)
+    if (before !== undefined && before.ready === ready) return before
+    const answer = ready && isNewest ? await except(runtime.podSandboxStatus(it.id), 'not-found') : undefined
     if (ready && isNewest && answer === undefined) return undefined
-    const network = answer?.status.network
-    const seen: SandboxSeen = {
-      id: it.id,
-      attempt: it.metadata.attempt,
-      ready,
-      createdAt: toMillis(it.createdAt),
-      hostNetwork: answer?.status.linux?.namespaces?.options?.network === 'NODE',
-      ips: network ? [network.ip, ...network.additionalIps.map(more => more.ip)].filter(ip => ip !== '') : [],
-    }
-    sandboxes.set(it.id, seen)
+    return remember(toSandboxSeen(it, answer?.status))
+  }
+
+  const remember = (seen: SandboxSeen): SandboxSeen => {
+    sandboxes.set(seen.id, seen)
     return seen
   }
 
   const containerSeen = async (it: cri.Container): Promise<ContainerSeen | undefined> => {
-    const known = ended.get(it.id)
-    if (known !== undefined && known.state === stateNames[it.state]) return known
-    const answer = await ifThere(runtime.containerStatus(it.id))
+    const before = known.get(it.id)
+    if (before !== undefined && before.state === stateNames[it.state]) return before
+    const answer = await except(runtime.containerStatus(it.id), 'not-found')
     if (answer === undefined) return undefined
-    const seen = await toContainerSeen(it.podSandboxId, answer.status)
-    // A running container's record does not change either, until its state does.
-    if (seen.state === 'exited' || seen.state === 'running') ended.set(it.id, seen)
+    return rememberContainer(await toContainerSeen(it.podSandboxId, answer.status))
+  }
+
+  /** An exited container's record does not change any more, a running one's not until its state does. */
+  const rememberContainer = (seen: ContainerSeen): ContainerSeen => {
+    if (seen.state === 'exited' || seen.state === 'running') known.set(seen.id, seen)
     return seen
   }
 
@@ -107,9 +112,15 @@ export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock:
       return sketch(pods, containers)
     },
     expectExit: id => void expected.add(id),
+    sandbox: async id => {
+      const { status } = await runtime.podSandboxStatus(id)
+      return remember(toSandboxSeen(status, status))
+    },
+    container: async (id, sandboxId) =>
+      rememberContainer(await toContainerSeen(sandboxId, (await runtime.containerStatus(id)).status)),
     forget: ids => {
       for (const id of ids) {
-        ended.delete(id)
+        known.delete(id)
         sandboxes.delete(id)
         expected.delete(id)
       }
@@ -143,6 +154,15 @@ const stateNames: Readonly<Record<cri.ContainerState, ContainerStateSeen>> = {
 
 const toMillis = (nanoseconds: number): number => Math.floor(nanoseconds / 1e6)
 
+const toSandboxSeen = (it: cri.PodSandbox, status: cri.PodSandboxStatus | undefined): SandboxSeen => ({
+  id: it.id,
+  attempt: it.metadata.attempt,
+  ready: it.state === 'SANDBOX_READY',
+  createdAt: toMillis(it.createdAt),
+  hostNetwork: status?.linux?.namespaces?.options?.network === 'NODE',
+  ips: status?.network ? [status.network.ip, ...status.network.additionalIps.map(more => more.ip)].filter(ip => ip !== '') : [],
+})
+
 const toContainerSeen = async (sandboxId: string, it: cri.ContainerStatus): Promise<ContainerSeen> => {
   const state = stateNames[it.state]
   return {
@@ -161,14 +181,5 @@ const toContainerSeen = async (sandboxId: string, it: cri.ContainerStatus): Prom
     restartCount: Number(it.annotations[restartCountAnnotation] ?? it.metadata.attempt),
     hash: it.annotations[hashAnnotation],
     logPath: it.logPath,
-  }
-}
-
-const ifThere = async <T>(call: Promise<T>): Promise<T | undefined> => {
-  try {
-    return await call
-  } catch (error) {
-    if (isFault(error, 'not-found')) return undefined
-    throw error
   }
 }

@@ -35,7 +35,8 @@ export interface StatusInput {
   readonly now: Millis
 }
 
-const time = (at: Millis): string => new Date(Math.floor(at / 1000) * 1000).toISOString().replace('.000Z', 'Z')
+/** A point in time as the API writes it: whole seconds, UTC. */
+export const rfc3339 = (at: Millis): string => new Date(Math.floor(at / 1000) * 1000).toISOString().replace('.000Z', 'Z')
 
 /** The runtime's name in container ids, as the API shows them. */
 const scheme = 'containerd://'
@@ -55,7 +56,7 @@ export const podStatus = (input: StatusInput): PodStatus => {
     statuses: all,
     hasSandbox: usableSandbox(seen, pod.spec.hostNetwork === true) !== undefined,
     before: before?.conditions ?? [],
-    now: time(input.now),
+    now: rfc3339(input.now),
   }
   return {
     phase,
@@ -63,7 +64,7 @@ export const podStatus = (input: StatusInput): PodStatus => {
     ...(input.verdict && { reason: input.verdict.reason, message: input.verdict.message }),
     ...(input.hostIPs[0] !== undefined && { hostIP: input.hostIPs[0], hostIPs: input.hostIPs.map(ip => ({ ip })) }),
     ...(ips[0] !== undefined && { podIP: ips[0], podIPs: ips.map(ip => ({ ip })) }),
-    startTime: time(input.startTime),
+    startTime: rfc3339(input.startTime),
     ...(inits.length > 0 && { initContainerStatuses }),
     containerStatuses,
     ...(ephemerals.length > 0 && { ephemeralContainerStatuses: ephemerals.map(it => containerStatus(input, it, false)) }),
@@ -130,15 +131,15 @@ const toWaiting = ({ reason, message }: Waiting) => (message === '' ? { reason }
 const stateOf = (it: ContainerSeen): ContainerState => {
   switch (it.state) {
     case 'running':
-      return { running: { startedAt: time(it.startedAt) } }
+      return { running: { startedAt: rfc3339(it.startedAt) } }
     case 'exited':
       return {
         terminated: {
           exitCode: it.exitCode,
           reason: it.reason || (it.exitCode === 0 ? 'Completed' : 'Error'),
           ...(it.message !== '' && { message: it.message }),
-          startedAt: time(it.startedAt),
-          finishedAt: time(it.finishedAt),
+          startedAt: rfc3339(it.startedAt),
+          finishedAt: rfc3339(it.finishedAt),
           containerID: scheme + it.id,
         },
       }

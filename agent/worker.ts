@@ -45,12 +45,12 @@ export class PodWorker {
   readonly firstSeenAt: Millis
   phase: WorkerPhase = 'syncing'
   ending: Ending | undefined
+  endingSince: Millis = 0
   /** The last thing that went wrong, until a turn goes well. */
   lastError: string | undefined
 
   readonly #deps: WorkerDeps
   readonly #backOffs = new Map<string, BackOff>()
-  #endingSince: Millis = 0
   #running = false
   #pending = false
   #timer: Timer | undefined
@@ -91,7 +91,7 @@ export class PodWorker {
     }
     if (this.phase === 'syncing') {
       this.phase = 'terminating'
-      this.#endingSince = this.#deps.clock.now()
+      this.endingSince = this.#deps.clock.now()
     }
     this.#turn.abort(new Fault('runtime-refused', 'the pod is ending', { retry: 'never' }))
     this.poke()
@@ -235,7 +235,7 @@ export class PodWorker {
     this.seen = await this.#deps.look(this.uid)
     this.waiting.clear()
     this.#deps.publish(this)
-    await this.#deps.steps.endContainers(this, { grace: ending.grace, since: this.#endingSince }, signal)
+    await this.#deps.steps.endContainers(this, { grace: ending.grace, since: this.endingSince }, signal)
     this.seen = await this.#deps.look(this.uid)
     if (this.seen.containers.some(isAlive) || this.seen.sandboxes.some(it => it.ready))
       throw new Fault('runtime-refused', 'containers of the pod are still alive after they were stopped')

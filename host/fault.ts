@@ -68,3 +68,13 @@ export const describe = (error: unknown): string => {
   const inner = error.cause === undefined ? '' : describe(error.cause)
   return inner === '' || error.message.includes(inner) ? error.message : `${error.message}: ${inner}`
 }
+
+/** What a call answers, or undefined when it fails with one of these codes: what is gone already need not be taken away. */
+export const except = async <T>(call: Promise<T>, ...codes: readonly FaultCode[]): Promise<T | undefined> => {
+  try {
+    return await call
+  } catch (error) {
+    if (isFault(error, ...codes)) return undefined
+    throw error
+  }
+}

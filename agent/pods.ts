@@ -1,0 +1,161 @@
+// All pods of the node: a worker for each, admission before it starts, and whoever else has news of a pod (the runtime's events,
+// probes, a changed ConfigMap) is passed on to its worker. A pod of the same name waits until the one before it is gone.
+// Pods that the runtime knows and nobody wants are ended like any other.
+import type { Source, Store } from '../api/source.ts'
+import type { Pod, PodStatus } from '../api/types.ts'
+import type { Clock } from '../host/clock.ts'
+import type { Log } from '../host/log.ts'
+import type { PodSketch } from './observe.ts'
+import { rfc3339, type Verdict } from './status.ts'
+import { PodWorker, type WorkerDeps } from './worker.ts'
+
+export type Admission = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly message: string }
+
+export interface PodsDeps {
+  /** What the node should run. */
+  readonly wanted: Source<Pod>
+  /** Where pods with their live status are put for everybody else. */
+  readonly live: Store<Pod>
+  readonly worker: Omit<WorkerDeps, 'publish' | 'onGone'>
+  readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
+  readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
+  readonly onStage: (podUid: string, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
+  /** After each publication of a pod whose containers were looked at: whoever follows containers (probes) looks again. */
+  readonly onLooked: (worker: PodWorker) => void
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface Pods {
+  /** Begins: pods that the runtime runs already are admitted first, so that a restart never turns a running pod away. */
+  start(runtimePods: ReadonlyMap<string, PodSketch>): void
+  /** The runtime's news of one pod. */
+  poke(podUid: string): void
+  /** Works the status out anew without looking at the runtime; for probe results. */
+  republish(podUid: string): void
+  worker(podUid: string): PodWorker | undefined
+  workers(): readonly PodWorker[]
+  /** A pod that the runtime knows: ended when nobody wants it. */
+  adopt(sketch: PodSketch): void
+}
+
+const fullName = (pod: Pod): string => `${pod.metadata.namespace ?? 'default'}/${pod.metadata.name}`
+
+export const createPods = (deps: PodsDeps): Pods => {
+  const workers = new Map<string, PodWorker>()
+  const rejected = new Map<string, Verdict>()
+  let started = false
+
+  const publish = (worker: PodWorker): PodStatus => {
+    const name = { namespace: worker.pod.metadata.namespace ?? 'default', name: worker.pod.metadata.name }
+    const current = deps.live.get(name.namespace, name.name)
+    const before = current?.metadata.uid === worker.uid ? current : undefined
+    const status = deps.statusOf(worker, before?.status)
+    deps.onLooked(worker)
+    // An old pod of the same name never overwrites what is known of its successor.
+    if (current !== undefined && before === undefined && workers.get(current.metadata.uid ?? '')?.phase === 'syncing')
+      return status
+    const isReady = (it: PodStatus | undefined) => it?.conditions?.some(c => c.type === 'Ready' && c.status === 'True') === true
+    if (isReady(status) && !isReady(before?.status)) deps.onStage(worker.uid, 'ready')
+    const metadata = worker.ending?.removed ? withDeletion(worker) : worker.pod.metadata
+    const after: Pod = { ...worker.pod, metadata, status }
+    if (before === undefined || !sameText(before, after)) deps.live.put(after)
+    return status
+  }
+
+  const onGone = (worker: PodWorker) => {
+    workers.delete(worker.uid)
+    deps.onStage(worker.uid, 'gone')
+    const { namespace = 'default', name } = worker.pod.metadata
+    if (deps.live.get(namespace, name)?.metadata.uid === worker.uid) deps.live.remove(namespace, name)
+    const successor = deps.wanted.get(namespace, name)
+    if (successor !== undefined) begin(successor)
+  }
+
+  const newWorker = (pod: Pod): PodWorker => {
+    const worker = new PodWorker(pod, { ...deps.worker, publish, onGone })
+    workers.set(worker.uid, worker)
+    return worker
+  }
+
+  const predecessor = (pod: Pod): PodWorker | undefined =>
+    [...workers.values()].find(it => it.uid !== pod.metadata.uid && fullName(it.pod) === fullName(pod))
+
+  const begin = (pod: Pod) => {
+    const uid = pod.metadata.uid ?? ''
+    if (workers.has(uid) || rejected.has(uid) || predecessor(pod) !== undefined) return
+    deps.onStage(uid, 'seen')
+    const active = [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
+    const answer = deps.admit(pod, active)
+    if (!answer.ok) return reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
+    deps.onStage(uid, 'admitted')
+    newWorker(pod).poke()
+  }
+
+  const reject = (pod: Pod, verdict: Verdict) => {
+    const uid = pod.metadata.uid ?? ''
+    rejected.set(uid, verdict)
+    deps.onStage(uid, 'rejected', `${verdict.reason}: ${verdict.message}`)
+    deps.log.warn({ pod: fullName(pod), reason: verdict.reason }, `the pod was rejected: ${verdict.message}`)
+    deps.live.put({ ...pod, status: { ...verdict, startTime: rfc3339(deps.clock.now()) } })
+  }
+
+  const drop = (pod: Pod, why: string) => {
+    const uid = pod.metadata.uid ?? ''
+    if (rejected.delete(uid)) {
+      const { namespace = 'default', name } = pod.metadata
+      if (deps.live.get(namespace, name)?.metadata.uid === uid) deps.live.remove(namespace, name)
+    }
+    workers.get(uid)?.end({ grace: graceOf(pod), why, removed: true })
+  }
+
+  const changed = (before: Pod | undefined, after: Pod | undefined) => {
+    if (!started) return
+    if (before !== undefined && before.metadata.uid !== after?.metadata.uid)
+      drop(before, after ? 'its manifest changed' : 'its manifest is gone')
+    if (after === undefined) return
+    const worker = workers.get(after.metadata.uid ?? '')
+    if (worker !== undefined && worker.ending?.removed !== true) worker.update(after)
+    else begin(after)
+  }
+
+  const adopt = (sketch: PodSketch) => {
+    if (workers.has(sketch.uid) || deps.wanted.get(sketch.namespace, sketch.name)?.metadata.uid === sketch.uid) return
+    deps.log.info({ pod: `${sketch.namespace}/${sketch.name}`, uid: sketch.uid }, 'a pod runs that nobody wants; it is ended')
+    const metadata = { name: sketch.name, namespace: sketch.namespace, uid: sketch.uid }
+    newWorker({ metadata, spec: { containers: [] } }).end({ grace: orphanGrace, why: 'no manifest asks for it', removed: true })
+  }
+
+  return {
+    start: runtimePods => {
+      started = true
+      const wanted = [...deps.wanted.list()]
+      const runs = (pod: Pod) => runtimePods.has(pod.metadata.uid ?? '')
+      for (const pod of wanted.filter(runs)) begin(pod)
+      for (const sketch of runtimePods.values()) adopt(sketch)
+      for (const pod of wanted.filter(pod => !runs(pod))) begin(pod)
+      deps.wanted.subscribe({ changed })
+    },
+    poke: podUid => workers.get(podUid)?.poke(),
+    republish: podUid => {
+      const worker = workers.get(podUid)
+      if (worker !== undefined) publish(worker)
+    },
+    worker: podUid => workers.get(podUid),
+    workers: () => [...workers.values()],
+    adopt,
+  }
+}
+
+/** The grace period of a pod of which only the runtime's labels are left. */
+const orphanGrace = 30
+
+const graceOf = (pod: Pod): number => pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30
+
+const withDeletion = (worker: PodWorker): Pod['metadata'] => ({
+  ...worker.pod.metadata,
+  deletionTimestamp: worker.pod.metadata.deletionTimestamp ?? rfc3339(worker.endingSince),
+  deletionGracePeriodSeconds: worker.ending?.grace ?? 0,
+})
+
+const sameText = (a: Pod, b: Pod): boolean => JSON.stringify(a) === JSON.stringify(b)
