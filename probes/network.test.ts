@@ -258,7 +258,7 @@ const healthSchema: INamespace = {
         HealthCheckRequest: { fields: { service: { type: 'string', id: 1 } } },
         HealthCheckResponse: { fields: { status: { type: 'ServingStatus', id: 1 } } },
         ServingStatus: { values: { UNKNOWN: 0, SERVING: 1, NOT_SERVING: 2 } },
-        Health: { methods: { Check: { requestType: 'HealthCheckRequest', responseType: 'HealthCheckResponse' } } },
+        Health: { methods: { Check: { comment: '', requestType: 'HealthCheckRequest', responseType: 'HealthCheckResponse' } } },
       },
     },
   },

@@ -1,0 +1,152 @@
+// What happened to each pod, stage by stage: spans with their durations, what it waits for, and its last error.
+// Only remembers, in bounded space: the newest pods and spans stay, ended pods are kept for a while so that `why` can explain them.
+// Filled by whoever does the work (agent/steps.ts and others); shown by agent/timeline-text.ts.
+import type { Clock, Millis } from '../host/clock.ts'
+import { describe, isFault } from '../host/fault.ts'
+
+export interface Span {
+  /** seen, admitted, volumes, sandbox, cni, image, create, start, postStart, probe, kill, stop, …: shown as it is. */
+  readonly stage: string
+  readonly container?: string
+  readonly startedAt: Millis
+  /** Missing while it goes on. */
+  readonly endedAt?: Millis
+  readonly detail?: string
+  readonly error?: string
+}
+
+export interface TimelineError {
+  readonly at: Millis
+  readonly stage: string
+  readonly message: string
+  /** The fault's code, as docs/errors.md lists it. */
+  readonly code?: string
+}
+
+export interface PodTimeline {
+  readonly podUid: string
+  /** In the order in which they began. */
+  readonly spans: readonly Span[]
+  /** Older spans that are not kept any more. */
+  readonly dropped: number
+  readonly waitingFor?: string
+  readonly lastError?: TimelineError
+  /** When the pod was gone from this node. */
+  readonly endedAt?: Millis
+}
+
+/** Ends a span, with the error that ended it if there was one. */
+export type EndSpan = (error?: unknown) => void
+
+export interface Timeline {
+  /** A span that is over (or a moment, when `endedAt` equals `startedAt`). */
+  record(podUid: string, span: Span): void
+  /** A span that begins now. */
+  begin(podUid: string, span: Omit<Span, 'startedAt' | 'endedAt' | 'error'>): EndSpan
+  /** What the pod waits for now; undefined when it waits for nothing. */
+  waiting(podUid: string, reason: string | undefined): void
+  /** The pod is gone from this node; its timeline stays for a while. */
+  ended(podUid: string): void
+  of(podUid: string): PodTimeline | undefined
+}
+
+export interface TimelineDeps {
+  readonly clock: Pick<Clock, 'now'>
+  readonly maxPods?: number
+  readonly maxSpans?: number
+  /** How long an ended pod is kept; default 15 minutes. */
+  readonly keepEndedMs?: number
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+interface Entry {
+  spans: Mutable<Span>[]
+  dropped: number
+  waitingFor: string | undefined
+  lastError: TimelineError | undefined
+  endedAt: Millis | undefined
+}
+
+// The first spans tell how the pod started, and stay; what goes is the oldest of the rest.
+const keptFromStart = 16
+
+export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedMs = 15 * 60_000 }: TimelineDeps): Timeline => {
+  const entries = new Map<string, Entry>()
+
+  const makeRoom = () => {
+    const now = clock.now()
+    for (const [uid, { endedAt }] of entries) if (endedAt !== undefined && endedAt + keepEndedMs < now) entries.delete(uid)
+    if (entries.size < maxPods) return
+    const [oldestEnded] = [...entries].find(([, { endedAt }]) => endedAt !== undefined) ?? [...entries.keys()]
+    if (oldestEnded !== undefined) entries.delete(oldestEnded)
+  }
+
+  const entryOf = (podUid: string): Entry => {
+    const known = entries.get(podUid)
+    if (known !== undefined) return known
+    makeRoom()
+    const entry: Entry = { spans: [], dropped: 0, waitingFor: undefined, lastError: undefined, endedAt: undefined }
+    entries.set(podUid, entry)
+    return entry
+  }
+
+  const add = (podUid: string, span: Mutable<Span>): Entry => {
+    const entry = entryOf(podUid)
+    entry.spans.push(span)
+    if (entry.spans.length > maxSpans) {
+      entry.spans.splice(Math.min(keptFromStart, maxSpans - 1), 1)
+      entry.dropped++
+    }
+    return entry
+  }
+
+  return {
+    record: (podUid, span) => {
+      const entry = add(podUid, { ...span })
+      if (span.error !== undefined) {
+        entry.lastError = { at: span.endedAt ?? span.startedAt, stage: span.stage, message: span.error }
+      }
+    },
+    begin: (podUid, begun) => {
+      const span: Mutable<Span> = { ...begun, startedAt: clock.now() }
+      const entry = add(podUid, span)
+      return error => {
+        if (span.endedAt !== undefined) return
+        span.endedAt = clock.now()
+        if (error === undefined) return
+        span.error = describe(error)
+        entry.lastError = {
+          at: span.endedAt,
+          stage: span.stage,
+          message: span.error,
+          ...(isFault(error) && { code: error.code }),
+        }
+      }
+    },
+    waiting: (podUid, reason) => {
+      if (reason !== undefined || entries.has(podUid)) entryOf(podUid).waitingFor = reason
+    },
+    ended: podUid => {
+      const entry = entries.get(podUid)
+      if (entry === undefined) return
+      entry.endedAt = clock.now()
+      entry.waitingFor = undefined
+      // To the end of the line: the order of the map is the order in which room is made.
+      entries.delete(podUid)
+      entries.set(podUid, entry)
+    },
+    of: podUid => {
+      const entry = entries.get(podUid)
+      if (entry === undefined) return undefined
+      const { spans, dropped, waitingFor, lastError, endedAt } = entry
+      return {
+        podUid,
+        spans: spans.map(span => ({ ...span })),
+        dropped,
+        ...(waitingFor !== undefined && { waitingFor }),
+        ...(lastError && { lastError }),
+        ...(endedAt !== undefined && { endedAt }),
+      }
+    },
+  }
+}
