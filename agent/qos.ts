@@ -21,14 +21,8 @@ const isHugePages = (name: string): boolean => name.startsWith('hugepages-')
 /** The resources that a pod-level request or limit may name. */
 const isPodLevel = (name: string): boolean => name === 'cpu' || name === 'memory' || isHugePages(name)
 
-/**
- * What a container asks for. A request that is not given is the limit, as the API's defaulting has it:
- * repeated here so that a manifest and an object of an apiserver mean the same.
- */
-export const containerRequests = (container: Container): Amounts => ({
-  ...toAmounts(container.resources?.limits),
-  ...toAmounts(container.resources?.requests),
-})
+// Requests that follow from limits are filled in before a pod gets here: by the apiserver, or by api/defaults.ts.
+export const containerRequests = (container: Container): Amounts => toAmounts(container.resources?.requests)
 
 export const containerLimits = (container: Container): Amounts => toAmounts(container.resources?.limits)
 
@@ -74,18 +68,8 @@ const onlyPodLevel = (amounts: Amounts): Amounts =>
 /** Limits that the pod as a whole names. */
 export const podLevelLimits = (pod: Pod): Amounts => onlyPodLevel(toAmounts(pod.spec.resources?.limits))
 
-/**
- * Requests that the pod as a whole names, completed as the API's defaulting does: from its containers where all they
- * name can be overcommitted, then from the pod's own limits.
- */
-export const podLevelRequests = (pod: Pod): Amounts => {
-  const given = onlyPodLevel(toAmounts(pod.spec.resources?.requests))
-  const limits = podLevelLimits(pod)
-  if (Object.keys(limits).length === 0) return given
-  const ofContainers = onlyPodLevel(aggregateContainerRequests(pod))
-  const overcommittable = Object.fromEntries(Object.entries(ofContainers).filter(([name]) => !isHugePages(name)))
-  return { ...limits, ...overcommittable, ...given }
-}
+/** Requests that the pod as a whole names. */
+export const podLevelRequests = (pod: Pod): Amounts => onlyPodLevel(toAmounts(pod.spec.resources?.requests))
 
 /** True when the pod as a whole names a request or limit that counts. */
 export const hasPodLevelResources = (pod: Pod): boolean =>

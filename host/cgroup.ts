@@ -98,8 +98,8 @@ const makeDirectory = async (tree: CgroupTree, version: 1 | 2, path: string): Pr
   const dir = join(tree.mountPoint, path)
   const parentPath = path.slice(0, path.lastIndexOf('/'))
   const parent = join(tree.mountPoint, parentPath)
-  const hasParent = parentPath === '' || (await isThere(parent))
-  if (!hasParent) await makeDirectory(tree, version, parentPath)
+  // on version 2 a parent that is there may still lack the controllers of the one above it
+  if (version === 2 || !(await isThere(parent))) await makeDirectory(tree, version, parentPath)
   if (version === 2) await enableControllers(parent)
   try {
     await mkdir(dir)

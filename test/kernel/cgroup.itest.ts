@@ -63,7 +63,8 @@ const podCgroups = (root: string) =>
     log: silentLog,
   })
 
-const guaranteed = pod('11-aa', { limits: { cpu: '250m', memory: '64Mi' } })
+const some = { cpu: '250m', memory: '64Mi' }
+const guaranteed = pod('11-aa', { requests: some, limits: some })
 const burstable = pod('22-bb', { requests: { cpu: '100m' } })
 
 t.test('a cgroup is made with all above it in every hierarchy, takes its limits, and reads them back', async t => {
