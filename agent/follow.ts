@@ -1,0 +1,111 @@
+// Follows the runtime: its events are hints that poke a pod's worker within milliseconds, a slow relist is the truth that catches what
+// no event told. Only ends are acted on: a container's creation is our own doing (upstream's evented PLEG started pods twice by it).
+import type { TaskEvent } from '../api/task-event.ts'
+import type { Clock, Timer } from '../host/clock.ts'
+import { describe } from '../host/fault.ts'
+import type { Log } from '../host/log.ts'
+import type { Observer, PodSketch } from './observe.ts'
+import type { Pods } from './pods.ts'
+
+export interface FollowDeps {
+  readonly observer: Pick<Observer, 'relist' | 'expectExit'>
+  readonly pods: Pick<Pods, 'poke' | 'adopt' | 'workers'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface Follower {
+  onEvent(event: TaskEvent): void
+  /** The event stream is (back) up: what happened before has to be listed. */
+  onConnected(): void
+  onLost(): void
+  /** The first look; answers once the runtime does, however long that takes. */
+  firstList(signal: AbortSignal): Promise<ReadonlyMap<string, PodSketch>>
+  start(): void
+  stop(): void
+}
+
+const relistMs = 10_000
+/** Without events the relist is all there is: the pace of the kubelet's. */
+const relistWithoutEventsMs = 1000
+
+export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Follower => {
+  let known: ReadonlyMap<string, PodSketch> = new Map()
+  let hasEvents = false
+  let isAway = false
+  let timer: Timer | undefined
+  let running: Promise<void> | undefined
+
+  const ownerOf = (id: string): string | undefined =>
+    pods.workers().find(({ seen }) => seen.containers.some(it => it.id === id) || seen.sandboxes.some(it => it.id === id))?.uid ??
+    [...known.values()].find(({ ids }) => ids.includes(id))?.uid
+
+  const list = async (): Promise<ReadonlyMap<string, PodSketch>> => {
+    const found = await observer.relist()
+    if (isAway) log.info({}, 'the container runtime answers again')
+    isAway = false
+    return found
+  }
+
+  const sayAway = (error: unknown) => {
+    if (!isAway) log.error({ err: error }, `the container runtime does not answer; trying again: ${describe(error)}`)
+    isAway = true
+  }
+
+  const compare = (found: ReadonlyMap<string, PodSketch>) => {
+    for (const [uid, sketch] of found) {
+      if (known.get(uid)?.fingerprint === sketch.fingerprint) continue
+      pods.adopt(sketch)
+      pods.poke(uid)
+    }
+    for (const uid of known.keys()) if (!found.has(uid)) pods.poke(uid)
+    known = found
+  }
+
+  const relist = (): Promise<void> => {
+    running ??= list()
+      .then(compare, sayAway)
+      .finally(() => {
+        running = undefined
+        schedule()
+      })
+    return running
+  }
+
+  const schedule = () => {
+    timer?.cancel()
+    timer = clock.after(hasEvents && !isAway ? relistMs : relistWithoutEventsMs, () => void relist())
+  }
+
+  return {
+    onEvent: event => {
+      if (event.type !== 'exit' || event.id !== event.containerId) return
+      observer.expectExit(event.containerId)
+      const uid = ownerOf(event.containerId)
+      // A container that ends before its worker has looked at it: the list finds out whose it is.
+      if (uid === undefined) void relist()
+      else pods.poke(uid)
+    },
+    onConnected: () => {
+      hasEvents = true
+      void relist()
+    },
+    onLost: () => {
+      hasEvents = false
+      schedule()
+    },
+    firstList: async signal => {
+      for (;;) {
+        try {
+          known = await list()
+          return known
+        } catch (error) {
+          sayAway(error)
+          await clock.sleep(500, signal)
+        }
+      }
+    },
+    start: schedule,
+    stop: () => timer?.cancel(),
+  }
+}
