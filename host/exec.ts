@@ -74,7 +74,7 @@ const watch = (argv: readonly string[], onLine: (line: string) => void): Watched
   const subprocess = spawn(program, args, { stdin: 'ignore' })
   let child: ChildProcess | undefined
   let stopped = false
-  const started = subprocess.nodeChildProcess.then(
+  subprocess.nodeChildProcess.then(
     it => {
       child = it
       if (stopped) it.kill('SIGKILL')
@@ -82,8 +82,8 @@ const watch = (argv: readonly string[], onLine: (line: string) => void): Watched
     () => undefined,
   )
   const ended = (async () => {
-    await started
     try {
+      // Lines must be asked for right away; the library refuses once the process has started unread.
       for await (const line of subprocess.stdout) onLine(line)
       await subprocess
       return { exitCode: 0, stdout: '', stderr: '' }
