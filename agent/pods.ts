@@ -19,7 +19,7 @@ export interface PodsDeps {
   readonly worker: Omit<WorkerDeps, 'publish' | 'onGone'>
   readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
-  readonly onStage: (podUid: string, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
+  readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
   /** After each publication of a pod whose containers were looked at: whoever follows containers (probes) looks again. */
   readonly onLooked: (worker: PodWorker) => void
   readonly clock: Clock
@@ -56,7 +56,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     if (current !== undefined && before === undefined && workers.get(current.metadata.uid ?? '')?.phase === 'syncing')
       return status
     const isReady = (it: PodStatus | undefined) => it?.conditions?.some(c => c.type === 'Ready' && c.status === 'True') === true
-    if (isReady(status) && !isReady(before?.status)) deps.onStage(worker.uid, 'ready')
+    if (isReady(status) && !isReady(before?.status)) deps.onStage(worker.pod, 'ready')
     const metadata = worker.ending?.removed ? withDeletion(worker) : worker.pod.metadata
     const after: Pod = { ...worker.pod, metadata, status }
     if (before === undefined || !sameText(before, after)) deps.live.put(after)
@@ -65,9 +65,10 @@ export const createPods = (deps: PodsDeps): Pods => {
 
   const onGone = (worker: PodWorker) => {
     workers.delete(worker.uid)
-    deps.onStage(worker.uid, 'gone')
     const { namespace = 'default', name } = worker.pod.metadata
-    if (deps.live.get(namespace, name)?.metadata.uid === worker.uid) deps.live.remove(namespace, name)
+    const last = deps.live.get(namespace, name)
+    deps.onStage(last?.metadata.uid === worker.uid ? last : worker.pod, 'gone')
+    if (last?.metadata.uid === worker.uid) deps.live.remove(namespace, name)
     const successor = deps.wanted.get(namespace, name)
     if (successor !== undefined) begin(successor)
   }
@@ -84,18 +85,18 @@ export const createPods = (deps: PodsDeps): Pods => {
   const begin = (pod: Pod) => {
     const uid = pod.metadata.uid ?? ''
     if (workers.has(uid) || rejected.has(uid) || predecessor(pod) !== undefined) return
-    deps.onStage(uid, 'seen')
+    deps.onStage(pod, 'seen')
     const active = [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
     const answer = deps.admit(pod, active)
     if (!answer.ok) return reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
-    deps.onStage(uid, 'admitted')
+    deps.onStage(pod, 'admitted')
     newWorker(pod).poke()
   }
 
   const reject = (pod: Pod, verdict: Verdict) => {
     const uid = pod.metadata.uid ?? ''
     rejected.set(uid, verdict)
-    deps.onStage(uid, 'rejected', `${verdict.reason}: ${verdict.message}`)
+    deps.onStage(pod, 'rejected', `${verdict.reason}: ${verdict.message}`)
     deps.log.warn({ pod: fullName(pod), reason: verdict.reason }, `the pod was rejected: ${verdict.message}`)
     deps.live.put({ ...pod, status: { ...verdict, startTime: rfc3339(deps.clock.now()) } })
   }

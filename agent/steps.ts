@@ -2,14 +2,13 @@
 // Every stage leaves a span in the pod's timeline; every failure is a Fault with the reason that the container's status shows.
 import type { Cri } from '../api/cri/cri.ts'
 import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
-import type { Container, LifecycleHandler, Pod } from '../api/types.ts'
+import type { Container, Pod } from '../api/types.ts'
 import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe, except, Fault, isFault } from '../host/fault.ts'
 import type { Step } from './plan.ts'
 import type { PodLogs } from './podlogs.ts'
 import type { ContainerSeen, SandboxSeen, Seen } from './seen.ts'
-import type { EndingContext } from './terminate.ts'
-import { endContainers, stopOne, stopSandboxes } from './terminate.ts'
+import { type EndingContext, endContainers, type RunHook, stopOne, stopSandboxes } from './terminate.ts'
 
 /** What a step needs of the pod's owner. */
 export interface PodView {
@@ -58,8 +57,7 @@ export interface StepDeps {
   readonly forget: (ids: readonly string[]) => void
   readonly cgroups: { ensurePod(pod: Pod): Promise<string>; removePod(uid: string): Promise<void> }
   readonly volumes: {
-    prepare(pod: Pod, podIPs: readonly string[]): Promise<void>
-    releaseContainer(podUid: string, container: string): Promise<void>
+    prepare(pod: Pod): Promise<void>
     teardown(podUid: string): Promise<void>
   }
   readonly image: (pod: Pod, container: Container, signal: AbortSignal) => Promise<Image>
@@ -69,16 +67,9 @@ export interface StepDeps {
     container: Container,
     restartCount: number,
     image: Image,
-    podIPs: readonly string[],
+    seen: Seen,
   ) => Promise<ContainerConfig>
-  readonly hook: (
-    handler: LifecycleHandler,
-    pod: Pod,
-    container: Container,
-    containerId: string,
-    podIPs: readonly string[],
-    signal: AbortSignal,
-  ) => Promise<void>
+  readonly hook: RunHook
   readonly forgetProbes: (podUid: string) => void
   readonly begin: (
     podUid: string,
@@ -146,7 +137,7 @@ export const createSteps = (deps: StepDeps): StepRunner => {
   ): Promise<string> => {
     const { pod } = view
     await deps.logs.prepare(pod, container.name)
-    const config = await deps.containerConfig(pod, container, restartCount, image, podIPsOf(view.seen))
+    const config = await deps.containerConfig(pod, container, restartCount, image, view.seen)
     const sandboxConfig = deps.sandboxConfig(pod, sandbox.attempt, cgroupParents.get(view.uid) ?? '')
     try {
       return await runtime.createContainer(sandbox.id, config, sandboxConfig)
@@ -189,7 +180,7 @@ export const createSteps = (deps: StepDeps): StepRunner => {
     if (handler === undefined) return
     try {
       await spanned(view, { stage: 'postStart', container: container.name }, () =>
-        deps.hook(handler, view.pod, container, id, podIPsOf(view.seen), signal),
+        deps.hook(handler, { pod: view.pod, container, containerId: id, podIPs: podIPsOf(view.seen) }, signal),
       )
     } catch (error) {
       deps.onEvent(view.pod, 'Warning', 'FailedPostStartHook', describe(error))
@@ -236,7 +227,7 @@ export const createSteps = (deps: StepDeps): StepRunner => {
       if (!steps.some(step => step.do === 'create-sandbox' || step.do === 'start')) return
       signal.throwIfAborted()
       if (!cgroupParents.has(view.uid)) cgroupParents.set(view.uid, await deps.cgroups.ensurePod(view.pod))
-      await spanned(view, { stage: 'volumes' }, () => deps.volumes.prepare(view.pod, podIPsOf(view.seen)))
+      await spanned(view, { stage: 'volumes' }, () => deps.volumes.prepare(view.pod))
     },
     run: (step, view, signal) => (executors[step.do] as Executor<Step>)(step, view, signal),
     endContainers: async (view, ending, signal) => {

@@ -5,7 +5,11 @@ import type { Container, LifecycleHandler, Pod } from '../api/types.ts'
 import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe, except } from '../host/fault.ts'
 import { endingStages, remainingGrace } from './ending.ts'
+import type { HookTarget } from './hooks.ts'
 import type { ContainerSeen, Seen } from './seen.ts'
+
+/** Runs one lifecycle hook to its end. @throws Fault `hook` */
+export type RunHook = (handler: LifecycleHandler, target: HookTarget, signal: AbortSignal) => Promise<void>
 
 export interface EndingContext {
   readonly pod: Pod
@@ -13,14 +17,7 @@ export interface EndingContext {
   readonly podIPs: readonly string[]
   readonly runtime: Pick<Cri, 'stopContainer' | 'stopPodSandbox'>
   readonly clock: Clock
-  readonly hook: (
-    handler: LifecycleHandler,
-    pod: Pod,
-    container: Container,
-    containerId: string,
-    podIPs: readonly string[],
-    signal: AbortSignal,
-  ) => Promise<void>
+  readonly hook: RunHook
   readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
 }
 
@@ -53,7 +50,8 @@ const preStop = async (context: EndingContext, { container, id, graceMs }: Stop,
   const deadline = new AbortController()
   const timer = context.clock.after(graceMs, () => deadline.abort(new Error(`the grace period of ${graceMs / 1000} s is over`)))
   try {
-    await context.hook(handler, context.pod, container, id, context.podIPs, AbortSignal.any([deadline.signal, signal]))
+    const target = { pod: context.pod, container, containerId: id, podIPs: context.podIPs }
+    await context.hook(handler, target, AbortSignal.any([deadline.signal, signal]))
   } catch (error) {
     context.onEvent(context.pod, 'Warning', 'FailedPreStopHook', `PreStopHook failed: ${describe(error)}`)
   } finally {

@@ -1,0 +1,238 @@
+// The pods' half of the daemon, put together: sources of wanted pods in, live pods out, the runtime and the machine in between.
+// main.ts builds what is handed in here and starts it; nothing here reads flags, files or signals.
+import type { Cri } from '../api/cri/cri.ts'
+import { createStore, keyOf, type Source } from '../api/source.ts'
+import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '../api/types.ts'
+import type { Clock, Millis } from '../host/clock.ts'
+import { describe } from '../host/fault.ts'
+import type { Log } from '../host/log.ts'
+import { createHttpSender } from '../probes/http.ts'
+import { createProber, type Prober, type ProbeTarget } from '../probes/table.ts'
+import type { Admission } from './admit.ts'
+import type { PodCgroups } from './cgroups.ts'
+import { createFollower } from './follow.ts'
+import { type HookDeps, runHook } from './hooks.ts'
+import type { Images } from './images.ts'
+import { createObserver } from './observe.ts'
+import type { Parts } from './parts.ts'
+import type { PodLogs } from './podlogs.ts'
+import { createPods, type Pods } from './pods.ts'
+import { qosClass } from './qos.ts'
+import { latest } from './seen.ts'
+import { podStatus } from './status.ts'
+import { createSteps, type PodView } from './steps.ts'
+import type { Timeline } from './timeline.ts'
+import type { Volumes } from './volumes/volumes.ts'
+import type { PodWorker } from './worker.ts'
+
+export interface AgentDeps {
+  readonly wanted: Source<Pod>
+  readonly configMaps: Source<ConfigMap>
+  readonly secrets: Source<Secret>
+  readonly runtime: Cri
+  readonly parts: Parts
+  readonly images: Images
+  readonly volumes: Volumes
+  readonly cgroups: PodCgroups
+  readonly logs: PodLogs
+  readonly timeline: Timeline
+  readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
+  readonly nodeIPs: () => readonly string[]
+  readonly startedAt: Millis
+  readonly clock: Clock
+  readonly log: Log
+  readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
+}
+
+export interface Agent {
+  /** Pods with their live status. */
+  readonly live: Source<Pod>
+  readonly pods: Pods
+  readonly prober: Prober
+  /** Feed of the runtime's events. */
+  readonly follower: ReturnType<typeof createFollower>
+  /** Waits for the runtime and for every source, then adopts what runs and starts what is missing. */
+  start(signal: AbortSignal): Promise<void>
+  stop(): void
+}
+
+export const createAgent = (deps: AgentDeps): Agent => {
+  const { runtime, clock, log, timeline } = deps
+  const live = createStore<Pod>()
+  const observer = createObserver({ runtime, clock })
+  const prober = createProber({
+    cri: runtime,
+    clock,
+    log: log.child({ part: 'probes' }),
+    jitterUntil: deps.startedAt + 10_000,
+    onResult: (podUid, container, kind, result, message) => {
+      const worker = pods.worker(podUid)
+      if (worker === undefined) return
+      if (result === 'failure') deps.onEvent(worker.pod, 'Warning', 'Unhealthy', message)
+      timeline.record(podUid, {
+        stage: `${kind} probe`,
+        container,
+        startedAt: clock.now(),
+        endedAt: clock.now(),
+        detail: `${result}${message && `: ${message}`}`,
+      })
+      pods.republish(podUid)
+      if (kind !== 'readiness') pods.poke(podUid)
+    },
+  })
+  const sendHttp = createHttpSender(clock)
+  const hookDeps: HookDeps = { cri: runtime, clock, log, sendHttp }
+  const liveOf = ({ pod, seen }: Pick<PodView, 'pod' | 'seen'>) => ({
+    hostIPs: deps.nodeIPs(),
+    podIPs: pod.spec.hostNetwork ? deps.nodeIPs() : (seen.sandboxes[0]?.ips ?? []),
+  })
+  const steps = createSteps({
+    runtime,
+    clock,
+    logs: deps.logs,
+    sandboxSeen: observer.sandbox,
+    containerSeen: observer.container,
+    forget: observer.forget,
+    cgroups: deps.cgroups,
+    volumes: deps.volumes,
+    image: async (pod, container, signal) => {
+      const onEvent = (event: { type: 'Normal' | 'Warning'; reason: string; message: string }) =>
+        deps.onEvent(pod, event.type, event.reason, event.message)
+      const image = await deps.images.ensure(pod, container, { signal, onEvent })
+      return { imageRef: image.imageRef, uid: image.uid, username: image.username ?? '' }
+    },
+    sandboxConfig: deps.parts.sandboxConfig,
+    containerConfig: deps.parts.containerConfig,
+    hook: (handler, target, signal) => runHook(handler, target, hookDeps, { signal }),
+    forgetProbes: prober.forget,
+    begin: (podUid, span) => timeline.begin(podUid, span),
+    onEvent: deps.onEvent,
+  })
+  const pods = createPods({
+    wanted: deps.wanted,
+    live,
+    worker: { steps, look: observer.look, probed: prober.results, clock, log: log.child({ part: 'pods' }) },
+    statusOf: statusOf(deps, prober),
+    admit: deps.admit,
+    onStage: (pod, stage, detail) => {
+      const now = clock.now()
+      timeline.record(pod.metadata.uid ?? '', { stage, startedAt: now, endedAt: now, ...(detail !== undefined && { detail }) })
+      if (stage !== 'gone') return
+      timeline.ended(pod)
+      deps.images.forget(pod.metadata.uid ?? '')
+    },
+    onLooked: worker => {
+      prober.sync(worker.uid, worker.phase === 'terminated' ? [] : probeTargets(worker, liveOf(worker).podIPs))
+      timeline.waiting(worker.uid, waitingLine(worker))
+    },
+    clock,
+    log: log.child({ part: 'pods' }),
+  })
+  const follower = createFollower({ observer, pods, clock, log: log.child({ part: 'runtime' }) })
+  return {
+    live,
+    pods,
+    prober,
+    follower,
+    start: async signal => {
+      await Promise.all([deps.wanted.synced, deps.configMaps.synced, deps.secrets.synced])
+      const found = await follower.firstList(signal)
+      await removeOrphans(deps, new Set([...found.keys(), ...deps.wanted.list().map(it => it.metadata.uid ?? '')]))
+      pods.start(found)
+      live.markSynced()
+      followReferences(deps, pods)
+      follower.start()
+    },
+    stop: () => {
+      follower.stop()
+      prober.close()
+    },
+  }
+}
+
+const statusOf =
+  (deps: AgentDeps, prober: Prober) =>
+  (worker: PodWorker, before: PodStatus | undefined): PodStatus =>
+    podStatus({
+      pod: worker.pod,
+      seen: worker.seen,
+      waiting: worker.waiting,
+      isStarted: (id, container) => container.startupProbe === undefined || prober.results(id, 'startup') === 'success',
+      isReady: (id, container) => container.readinessProbe === undefined || prober.results(id, 'readiness') === 'success',
+      verdict: worker.ending?.verdict,
+      ending: worker.phase !== 'syncing',
+      before,
+      hostIPs: deps.nodeIPs(),
+      qosClass: qosClass(worker.pod),
+      startTime: worker.seen.sandboxes.at(-1)?.createdAt ?? worker.firstSeenAt,
+      now: deps.clock.now(),
+    })
+
+const isProbed = (container: Container): boolean =>
+  container.livenessProbe !== undefined || container.readinessProbe !== undefined || container.startupProbe !== undefined
+
+const probeTargets = (worker: PodWorker, podIPs: readonly string[]): readonly ProbeTarget[] => {
+  const { pod, seen } = worker
+  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter(isProbed).flatMap(container => {
+    const current = latest(seen, container.name)
+    if (current?.state !== 'running') return []
+    return [
+      {
+        podUid: worker.uid,
+        namespace: pod.metadata.namespace ?? 'default',
+        podName: pod.metadata.name,
+        podIPs,
+        container,
+        containerId: current.id,
+        startedAt: current.startedAt,
+        terminating: worker.phase !== 'syncing',
+      },
+    ]
+  })
+}
+
+const waitingLine = (worker: PodWorker): string | undefined => {
+  const [first] = [...worker.waiting]
+  if (first !== undefined) return `container ${first[0]}: ${first[1].reason}${first[1].message && `: ${first[1].message}`}`
+  return worker.lastError
+}
+
+/** What pods of an earlier run left behind: folders and cgroups that belong to no pod. */
+const removeOrphans = async ({ volumes, cgroups, log }: AgentDeps, known: ReadonlySet<string>): Promise<void> => {
+  const [folders, groups] = await Promise.all([volumes.podFolders(), cgroups.pods()])
+  for (const uid of new Set([...folders, ...groups])) {
+    if (known.has(uid)) continue
+    try {
+      await volumes.teardown(uid)
+      await cgroups.removePod(uid)
+      log.info({ uid }, 'removed what an ended pod had left behind')
+    } catch (error) {
+      log.warn({ uid, err: error }, `could not remove what an ended pod had left behind: ${describe(error)}`)
+    }
+  }
+}
+
+/** A ConfigMap or Secret that changes is written into the volumes of the pods that use it; those that wait for it try again. */
+const followReferences = ({ configMaps, secrets, volumes, log }: AgentDeps, pods: Pods): void => {
+  const concern = (kind: 'configMaps' | 'secrets', object: KubeObject) => {
+    for (const worker of pods.workers()) {
+      if (worker.phase !== 'syncing' || !volumes.references(worker.pod)[kind].has(keyOf(object))) continue
+      if (worker.waiting.size > 0 || worker.lastError !== undefined) worker.poke()
+      volumes
+        .refresh(worker.pod)
+        .catch(error => log.warn({ pod: keyOf(worker.pod), err: error }, 'volumes could not be brought up to date'))
+    }
+  }
+  const onlyChanges = <T extends KubeObject>(source: Source<T>, kind: 'configMaps' | 'secrets') => {
+    let replaying = true
+    source.subscribe({
+      changed: (before, after) => {
+        const object = after ?? before
+        if (!replaying && object !== undefined) concern(kind, object)
+      },
+    })
+    replaying = false
+  }
+  onlyChanges(configMaps, 'configMaps')
+  onlyChanges(secrets, 'secrets')
+}

@@ -1,0 +1,99 @@
+// Puts together what the runtime is asked for: a sandbox's and a container's configuration, from the pure parts that know one
+// aspect each (names, DNS, security, resources, environment, mounts). Holds no policy of its own.
+import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
+import type { Source } from '../api/source.ts'
+import type { ConfigMap, Container, Pod, ResourceList, Secret, Service } from '../api/types.ts'
+import { toContainerConfig } from './container.ts'
+import type { Live } from './downward.ts'
+import { makeEnv } from './env.ts'
+import { sandboxHostname } from './hosts.ts'
+import { podDns } from './resolv.ts'
+import { containerResources, type ResourceContext, sandboxResources } from './resources.ts'
+import { toSandboxConfig } from './sandbox.ts'
+import { containerSecurity, type SecurityOptions, sandboxSecurity, sandboxSysctls, verifyRunAsNonRoot } from './security.ts'
+import { latest, type Seen } from './seen.ts'
+import type { Image } from './steps.ts'
+import type { Volumes } from './volumes/volumes.ts'
+
+export interface PartsDeps {
+  readonly podLogsDir: string
+  readonly clusterDomain: string
+  readonly clusterDNS: readonly string[]
+  /** Content of the node's resolv.conf. */
+  readonly nodeResolv: () => string | undefined
+  readonly nodeIPs: () => readonly string[]
+  readonly allocatable: () => ResourceList
+  readonly resources: ResourceContext
+  readonly security: SecurityOptions
+  readonly configMaps: Pick<Source<ConfigMap>, 'get'>
+  readonly secrets: Pick<Source<Secret>, 'get'>
+  readonly services: Pick<Source<Service>, 'list'>
+  readonly volumes: Pick<Volumes, 'mounts' | 'envFiles'>
+  readonly warn: (pod: Pod, reason: string, message: string) => void
+}
+
+export interface Parts {
+  sandboxConfig(pod: Pod, attempt: number, cgroupParent: string): PodSandboxConfig
+  /** @throws Fault that names what is missing or refused, with the reason for the container's status */
+  containerConfig(pod: Pod, container: Container, restartCount: number, image: Image, seen: Seen): Promise<ContainerConfig>
+}
+
+export const createParts = (deps: PartsDeps): Parts => {
+  const live = (pod: Pod, seen: Seen): Live => ({
+    hostIPs: deps.nodeIPs(),
+    podIPs: pod.spec.hostNetwork ? deps.nodeIPs() : (seen.sandboxes[0]?.ips ?? []),
+  })
+  return {
+    sandboxConfig: (pod, attempt, cgroupParent) => {
+      const { clusterDNS, clusterDomain } = deps
+      const { config, warnings } = podDns({
+        pod,
+        nodeResolv: deps.nodeResolv(),
+        clusterDNS,
+        clusterDomain,
+        nodeIPs: deps.nodeIPs(),
+      })
+      for (const { reason, message } of warnings) deps.warn(pod, reason, message)
+      return toSandboxConfig(pod, {
+        attempt,
+        hostname: sandboxHostname(pod, clusterDomain),
+        dnsConfig: config,
+        podLogsDir: deps.podLogsDir,
+        linux: {
+          cgroupParent,
+          securityContext: sandboxSecurity(pod, deps.security),
+          sysctls: sandboxSysctls(pod),
+          ...sandboxResources(pod, deps.resources),
+        },
+      })
+    },
+    containerConfig: async (pod, container, restartCount, image, seen) => {
+      const user = { ...(image.uid !== undefined && { uid: image.uid }), username: image.username }
+      verifyRunAsNonRoot(pod, container, user)
+      const { configMaps, secrets, allocatable } = deps
+      const now = live(pod, seen)
+      const env = makeEnv({
+        pod,
+        container,
+        configMaps,
+        secrets,
+        services: deps.services.list(),
+        allocatable: allocatable(),
+        files: await deps.volumes.envFiles(pod, container),
+        warn: message => deps.warn(pod, 'InvalidEnvironmentVariableNames', message),
+        ...now,
+      })
+      const targetId = container.targetContainerName === undefined ? undefined : latest(seen, container.targetContainerName)?.id
+      return toContainerConfig(pod, container, {
+        restartCount,
+        imageRef: image.imageRef,
+        env,
+        mounts: (await deps.volumes.mounts(pod, container, env, now)).mounts,
+        linux: {
+          resources: containerResources(pod, container, deps.resources),
+          securityContext: containerSecurity(pod, container, user, deps.security, targetId),
+        },
+      })
+    },
+  }
+}
