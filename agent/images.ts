@@ -66,6 +66,11 @@ export interface Images {
   forget(uid: string): void
 }
 
+interface Pulled {
+  readonly image: Image
+  readonly imageRef: string
+}
+
 const firstPauseMs = 10_000
 const longestPauseMs = 300_000
 
@@ -166,7 +171,7 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
     throw new Fault('image-pull', `[${failures.map(describe).join(', ')}]`, { cause: failures[0], reason: 'ErrImagePull' })
   }
 
-  const pull = async (pod: Pod, container: Container, spec: ImageSpec, options: EnsureOptions): Promise<string> => {
+  const pull = async (pod: Pod, container: Container, spec: ImageSpec, options: EnsureOptions): Promise<Pulled> => {
     const name = JSON.stringify(container.image)
     const started = clock.monotonic()
     options.onEvent?.({ type: 'Normal', reason: 'Pulling', message: `Pulling image ${name}` })
@@ -175,15 +180,16 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
       const key = JSON.stringify([spec.image, spec.runtimeHandler, auths])
       const { value, pullMs } = await queue.run(key, signal => pullWithAny(spec, auths, options, signal), options.signal)
       const waited = `${seconds(pullMs)} (${seconds(clock.monotonic() - started)} including waiting)`
-      const size = (await inspect(pod, { ...spec, image: value }, options))?.size
+      const image = await inspect(pod, { ...spec, image: value }, options)
+      if (image === null) throw new Fault('image-pull', `image ${name} was pulled and is gone again`)
       options.onEvent?.({
         type: 'Normal',
         reason: 'Pulled',
-        message: `Successfully pulled image ${name} in ${waited}. Image size: ${size ?? 0} bytes.`,
+        message: `Successfully pulled image ${name} in ${waited}. Image size: ${image.size} bytes.`,
       })
       backOffs.delete(keyOf(pod, container))
       forgetExpired()
-      return value
+      return { image, imageRef: value }
     } catch (error) {
       if (options.signal?.aborted) throw options.signal.reason
       const fault =
@@ -221,13 +227,8 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
       throw new Fault('image-never', message, { reason: 'ErrImageNeverPull', object: podOf(pod) })
     }
     refuseWhileBackingOff(pod, container, options)
-    const imageRef = await pull(pod, container, spec, options)
-    const image = await inspect(pod, { ...spec, image: imageRef }, options)
-    if (image !== null) return answer(image, imageRef, true)
-    throw new Fault('image-pull', `image ${JSON.stringify(container.image)} was pulled and is gone again`, {
-      reason: 'ErrImagePull',
-      object: podOf(pod),
-    })
+    const { image, imageRef } = await pull(pod, container, spec, options)
+    return answer(image, imageRef, true)
   }
 
   return {
