@@ -55,7 +55,9 @@ t.test('ended pods are kept for a while, and make room before living ones do', a
   const timeline = createTimeline({ clock, maxPods: 3, keepEndedMs: 60_000 })
   const see = (uid: string) => timeline.record(uid, { stage: 'seen', startedAt: clock.now() })
   for (const uid of ['a', 'b', 'c']) see(uid)
-  timeline.ended('b')
+  const end = (uid: string) => timeline.ended({ ...pod, metadata: { ...pod.metadata, uid } })
+  end('b')
+  t.same(timeline.gone(), [{ ...pod, metadata: { ...pod.metadata, uid: 'b' } }])
   t.ok(timeline.of('b')?.endedAt)
   see('d')
   t.same(
@@ -67,8 +69,8 @@ t.test('ended pods are kept for a while, and make room before living ones do', a
     ['a', 'c', 'd', 'e'].filter(uid => timeline.of(uid)),
     ['c', 'd', 'e'],
   )
-  timeline.ended('c')
-  timeline.ended('d')
+  end('c')
+  end('d')
   await clock.advance(60_001)
   see('f')
   t.same(

@@ -1,6 +1,8 @@
 // What happened to each pod, stage by stage: spans with their durations, what it waits for, and its last error.
 // Only remembers, in bounded space: the newest pods and spans stay, ended pods are kept for a while so that `why` can explain them.
 // Filled by whoever does the work (agent/steps.ts and others); shown by agent/timeline-text.ts.
+
+import type { Pod } from '../api/types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
 import { describe, isFault } from '../host/fault.ts'
 
@@ -45,8 +47,10 @@ export interface Timeline {
   begin(podUid: string, span: Omit<Span, 'startedAt' | 'endedAt' | 'error'>): EndSpan
   /** What the pod waits for now; undefined when it waits for nothing. */
   waiting(podUid: string, reason: string | undefined): void
-  /** The pod is gone from this node; its timeline stays for a while. */
-  ended(podUid: string): void
+  /** The pod is gone from this node; it and its timeline stay for a while. */
+  ended(pod: Pod): void
+  /** The pods that ended and are still remembered, as they were last. */
+  gone(): readonly Pod[]
   of(podUid: string): PodTimeline | undefined
 }
 
@@ -65,6 +69,7 @@ interface Entry {
   waitingFor: string | undefined
   lastError: TimelineError | undefined
   endedAt: Millis | undefined
+  pod: Pod | undefined
 }
 
 // The first spans tell how the pod started, and stay; what goes is the oldest of the rest.
@@ -85,7 +90,14 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
     const known = entries.get(podUid)
     if (known !== undefined) return known
     makeRoom()
-    const entry: Entry = { spans: [], dropped: 0, waitingFor: undefined, lastError: undefined, endedAt: undefined }
+    const entry: Entry = {
+      spans: [],
+      dropped: 0,
+      waitingFor: undefined,
+      lastError: undefined,
+      endedAt: undefined,
+      pod: undefined,
+    }
     entries.set(podUid, entry)
     return entry
   }
@@ -126,15 +138,18 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
     waiting: (podUid, reason) => {
       if (reason !== undefined || entries.has(podUid)) entryOf(podUid).waitingFor = reason
     },
-    ended: podUid => {
+    ended: pod => {
+      const podUid = pod.metadata.uid ?? ''
       const entry = entries.get(podUid)
       if (entry === undefined) return
       entry.endedAt = clock.now()
       entry.waitingFor = undefined
+      entry.pod = pod
       // To the end of the line: the order of the map is the order in which room is made.
       entries.delete(podUid)
       entries.set(podUid, entry)
     },
+    gone: () => [...entries.values()].flatMap(({ pod }) => (pod === undefined ? [] : [pod])),
     of: podUid => {
       const entry = entries.get(podUid)
       if (entry === undefined) return undefined

@@ -1,0 +1,113 @@
+// The paths of the daemon's socket, and what each answers. Reads the node's view and changes nothing; a Fault becomes a status
+// and a body by toError. Listening and sockets are server.ts's.
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { KubeObject } from '../../api/types.ts'
+import type { Clock } from '../../host/clock.ts'
+import { describe, Fault, type FaultCode, isFault } from '../../host/fault.ts'
+import { toText } from '../timeline-text.ts'
+import { findPod } from './find.ts'
+import { serveLog } from './log-route.ts'
+import type { NodeView } from './view.ts'
+import type { ErrorBody, List } from './wire.ts'
+
+export interface RouteDeps {
+  readonly view: NodeView
+  /** Runs a call of the CNI plugin: the request's body in, the text of its result out. */
+  readonly cni: (body: string) => Promise<string>
+  readonly clock: Clock
+}
+
+const toList = (items: readonly KubeObject[], apiVersion: string, kind: string): List => ({
+  apiVersion: 'v1',
+  kind: 'List',
+  metadata: { resourceVersion: '' },
+  items: items.map(item => ({ apiVersion, kind, ...item })),
+})
+
+const statuses: Partial<Record<FaultCode, number>> = {
+  'not-found': 404,
+  'bad-config': 400,
+  'already-exists': 409,
+  unsupported: 501,
+  'runtime-away': 503,
+  'runtime-timeout': 504,
+}
+
+/** The HTTP status and body of an error. */
+export const toError = (error: unknown): { readonly status: number; readonly body: ErrorBody } =>
+  isFault(error)
+    ? { status: statuses[error.code] ?? 500, body: { code: error.code, message: describe(error) } }
+    : { status: 500, body: { code: 'io', message: describe(error) } }
+
+export const sendJson = (response: ServerResponse, status: number, body: object): void => {
+  response.writeHead(status, { 'Content-Type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
+}
+
+/** The parts of a path below /v1/pods: namespace, name and what is asked of the pod. */
+export const podPath = (path: string): { namespace: string; name: string; action: string } | undefined => {
+  const match = /^\/v1\/pods\/([^/]+)\/([^/]+)(?:\/([a-z]+))?$/.exec(path)
+  if (match === null) return undefined
+  const [, namespace = '', name = '', action = ''] = match
+  return { namespace: decodeURIComponent(namespace), name: decodeURIComponent(name), action }
+}
+
+/** Answers a request that is not an upgrade. @throws Fault that belongs to the client */
+export const route = async (request: IncomingMessage, response: ServerResponse, deps: RouteDeps): Promise<void> => {
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://nodelet')
+  if (request.method === 'POST' && pathname === '/cni') {
+    const result = await deps.cni(await readBody(request))
+    return void response.writeHead(200, { 'Content-Type': 'application/json' }).end(result)
+  }
+  if (request.method !== 'GET')
+    throw new Fault('unsupported', `${request.method} ${pathname} is not supported`, { retry: 'never' })
+  const whole = wholes[pathname]
+  if (whole !== undefined) return sendJson(response, 200, whole(deps.view))
+  if (pathname === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok\n')
+  const asked = podPath(pathname)
+  if (asked === undefined) throw new Fault('not-found', `no such path: ${pathname}`, { retry: 'never' })
+  await routePod(asked, searchParams, request, response, deps)
+}
+
+const wholes: Readonly<Record<string, (view: NodeView) => object>> = {
+  '/v1/pods': view => toList(view.pods(), 'v1', 'Pod'),
+  '/v1/services': view => toList(view.services(), 'v1', 'Service'),
+  '/v1/endpoints': view => toList(view.endpointSlices(), 'discovery.k8s.io/v1', 'EndpointSlice'),
+  '/v1/node': view => ({ apiVersion: 'v1', kind: 'Node', ...view.node() }),
+  '/v1/problems': view => ({ items: view.problems() }),
+}
+
+const routePod = async (
+  { namespace, name, action }: { namespace: string; name: string; action: string },
+  query: URLSearchParams,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { view, clock }: RouteDeps,
+): Promise<void> => {
+  if (action === '') return sendJson(response, 200, { apiVersion: 'v1', kind: 'Pod', ...findPod(view.pods(), namespace, name) })
+  if (action === 'log') return serveLog(findPod(view.pods(), namespace, name), query, response, { view, clock })
+  if (action === 'timeline') {
+    const pod = findPod([...view.pods(), ...view.gonePods()], namespace, name)
+    const timeline = view.timeline(pod.metadata.uid ?? '')
+    const text = toText(pod, timeline, clock.now())
+    if (request.headers.accept?.includes('text/plain')) {
+      return void response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' }).end(text)
+    }
+    return sendJson(response, 200, timeline ?? { podUid: pod.metadata.uid ?? '', spans: [], dropped: 0 })
+  }
+  if (action === 'exec') throw new Fault('bad-config', 'exec wants a connection that is upgraded', { retry: 'never' })
+  throw new Fault('not-found', `pods have no "${action}"`, { retry: 'never' })
+}
+
+// A CNI call is a few KiB; more is not one.
+const bodyLimit = 1024 * 1024
+
+const readBody = async (request: IncomingMessage): Promise<string> => {
+  const parts: Buffer[] = []
+  let length = 0
+  for await (const part of request as AsyncIterable<Buffer>) {
+    length += part.length
+    if (length > bodyLimit) throw new Fault('bad-config', `a body may have ${bodyLimit} bytes`, { retry: 'never' })
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString('utf8')
+}

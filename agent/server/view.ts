@@ -1,0 +1,19 @@
+// What the daemon's socket needs to see of the node. main.ts puts it together from the parts; the server changes nothing by it.
+import type { EndpointSlice, KubeObject, Pod, Service } from '../../api/types.ts'
+import type { PodTimeline } from '../timeline.ts'
+import type { Problem } from './wire.ts'
+
+export interface NodeView {
+  /** All pods of the node, with the status that is reported of them. */
+  pods(): readonly Pod[]
+  /** Pods that are gone but still remembered (Timeline.gone). */
+  gonePods(): readonly Pod[]
+  services(): readonly Service[]
+  endpointSlices(): readonly EndpointSlice[]
+  /** The Node object. */
+  node(): KubeObject
+  problems(): readonly Problem[]
+  timeline(podUid: string): PodTimeline | undefined
+  /** The folder of a pod's logs: podLogsDir and `<namespace>_<name>_<uid>`. */
+  logFolder(pod: Pod): string
+}
