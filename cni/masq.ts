@@ -1,0 +1,89 @@
+// The table nodelet-cni as text: what leaves the pod ranges gets the host's address, hostPorts lead to their pods, and nothing from
+// the bridge reaches the host's loopback. Written whole, in one transaction that replaces the table, at start and after somebody
+// flushed it; single hostPorts come and go as elements (portmap.ts). Pure.
+//
+// A hostPort's reply must come back through the host to be translated back. A pod on the same bridge would get it directly,
+// and one that answers 127.0.0.1 would answer itself: these two are masqueraded, by a mark set before the translation and
+// taken back where no map has the port. All others reach the pod with their own address, as with the reference portmap plugin.
+import { type Network, toRangeSets } from './conf.ts'
+import { type Cidr, type Family, formatCidr, parseCidr } from './ip.ts'
+import { type PortElement, portElements, table } from './portmap.ts'
+import type { Attachment } from './store.ts'
+
+/** The packet mark of flows to be masqueraded; the reference portmap plugin's bit, which others leave alone. */
+const mark = '0x2000'
+const unmark = '0xffffdfff'
+
+const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' } as const
+
+const subnetsOf = (networks: readonly Network[]): readonly Cidr[] =>
+  networks.flatMap(network => toRangeSets(network.ranges).flatMap(set => set.map(range => range.subnet)))
+
+const texts = (cidrs: readonly Cidr[], family: Family): readonly string[] => [
+  ...new Set(cidrs.filter(cidr => cidr.family === family).map(formatCidr)),
+]
+
+const body = (elements: readonly string[]): string => (elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`)
+
+const setText = (name: string, type: string, elements: readonly string[]): string =>
+  `  set ${name} { type ${type}; flags interval; auto-merge;${body(elements)} }`
+
+const mapText = (name: string, key: string, target: string, elements: readonly PortElement[]): string =>
+  `  map ${name} { typeof ${key} : ${target};${body(elements.filter(it => it.map === name).map(it => `${it.key} : ${it.target}`))} }`
+
+const familyText = (family: Family, networks: readonly Network[], elements: readonly PortElement[]): readonly string[] => {
+  const address = family === 4 ? 'ip' : 'ip6'
+  const type = family === 4 ? 'ipv4_addr' : 'ipv6_addr'
+  const exempt = networks.flatMap(network => network.nonMasqueradeCIDRs.map(text => parseCidr(text) as Cidr))
+  const pods = subnetsOf(networks)
+  return [
+    setText(`pods${family}`, type, texts(pods, family)),
+    setText(`masquerade${family}`, type, texts(subnetsOf(networks.filter(network => network.ipMasq)), family)),
+    setText(`unchanged${family}`, type, [...texts([...pods, ...exempt], family), multicast[family]]),
+    mapText(`hostports${family}`, `${address} daddr . meta l4proto . th dport`, `${address} daddr . th dport`, elements),
+    mapText(`anyports${family}`, 'meta l4proto . th dport', `${address} daddr . th dport`, elements),
+  ]
+}
+
+const chains = (bridges: readonly string[]): readonly string[] => [
+  '  chain hostports {',
+  `    ip saddr @pods4 meta mark set meta mark or ${mark}`,
+  `    ip saddr 127.0.0.0/8 meta mark set meta mark or ${mark}`,
+  `    ip6 saddr @pods6 meta mark set meta mark or ${mark}`,
+  '    dnat ip to ip daddr . meta l4proto . th dport map @hostports4',
+  '    dnat ip to meta l4proto . th dport map @anyports4',
+  '    dnat ip6 to ip6 daddr . meta l4proto . th dport map @hostports6',
+  // The kernel sends nothing from ::1 to another interface, translated or not.
+  '    ip6 daddr != ::1 dnat ip6 to meta l4proto . th dport map @anyports6',
+  `    meta mark set meta mark and ${unmark}`,
+  '  }',
+  // Behind the Services' chains, as in the order of the iptables world: a node port wins over a hostPort.
+  '  chain prerouting { type nat hook prerouting priority -95; policy accept; fib daddr type local jump hostports; }',
+  '  chain output { type nat hook output priority -95; policy accept; fib daddr type local jump hostports; }',
+  '  chain postrouting {',
+  '    type nat hook postrouting priority 100; policy accept;',
+  `    meta mark and ${mark} == ${mark} masquerade fully-random`,
+  '    ip saddr @masquerade4 ip daddr != @unchanged4 masquerade fully-random',
+  '    ip6 saddr @masquerade6 ip6 daddr != @unchanged6 masquerade fully-random',
+  '  }',
+  // route_localnet would otherwise let a pod talk to services that listen on 127.0.0.1 only (CVE-2020-8558).
+  '  chain loopback {',
+  '    type filter hook prerouting priority -300; policy accept;',
+  ...bridges.map(bridge => `    iifname "${bridge}" ip daddr 127.0.0.0/8 drop`),
+  '  }',
+]
+
+/** One transaction that puts the whole table in place of whatever is there; connections keep their translation. */
+export const tableText = (networks: readonly Network[], attachments: readonly Attachment[]): string => {
+  const elements = attachments.flatMap(portElements)
+  return [
+    `add table ${table}`,
+    `delete table ${table}`,
+    `table ${table} {`,
+    ...familyText(4, networks, elements),
+    ...familyText(6, networks, elements),
+    ...chains([...new Set(networks.map(network => network.bridge))]),
+    '}',
+    '',
+  ].join('\n')
+}

@@ -1,0 +1,76 @@
+// ip(8) and tc(8): batches of commands in one process, here or inside a network namespace, and questions answered as JSON.
+// Knows what their refusals mean and nothing about bridges or pods: who wants an interface compiles the commands elsewhere.
+// `nsenter --net` and not `ip netns exec`: the latter remounts /sys.
+import type { Exec, RunResult } from './exec.ts'
+import { Fault, type FaultCode } from './fault.ts'
+
+export interface BatchOptions {
+  /** Path of the network namespace to work in; default: this process's own. */
+  readonly netns?: string
+  /** Goes on after a command that fails; what failed is thrown at the end all the same. */
+  readonly keepGoing?: boolean
+}
+
+export interface Link {
+  /**
+   * Runs commands of ip(8), a line each, in one process and in order; stops at the first that fails.
+   * @throws Fault `already-exists` or `not-found` when that is the kernel's reason, else `network`; names the command
+   */
+  batch(commands: readonly string[], options?: BatchOptions): Promise<void>
+  /** As `batch`, for commands of tc(8). */
+  shape(commands: readonly string[], options?: BatchOptions): Promise<void>
+  /**
+   * The answer of `ip -j ARGS`, parsed.
+   * @throws as `batch`
+   */
+  query<T>(args: readonly string[], netns?: string): Promise<readonly T[]>
+  /**
+   * Writes one value into several files under /proc/sys as seen inside a namespace (tee, since a process is needed there anyway).
+   * @throws Fault `not-found` when the namespace or a file is not there, else `network`
+   */
+  setInside(netns: string, files: readonly string[], value: string): Promise<void>
+}
+
+// The words of iproute2 6.1 and util-linux 2.38; the kernel's own go through strerror and do not change.
+const meanings: readonly (readonly [RegExp, FaultCode])[] = [
+  [/File exists/, 'already-exists'],
+  [
+    /Cannot find device|does not exist|No such (device|file or directory|process)|Invalid "netns" value|Invalid argument.*setns/,
+    'not-found',
+  ],
+]
+
+const refusal = (result: RunResult, program: string, commands: readonly string[]): Fault => {
+  const said = result.stderr.trim().replaceAll(/\s*\n\s*/g, '; ') || `exit code ${result.exitCode}`
+  const line = /Command failed -:(\d+)/.exec(said)?.[1]
+  const command = line === undefined ? undefined : commands[Number(line) - 1]
+  const code = meanings.find(([words]) => words.test(said))?.[1] ?? 'network'
+  const reason = said.replace(/;? ?Command failed -:\d+/g, '')
+  return new Fault(code, command === undefined ? `${program}: ${reason}` : `${program} ${command}: ${reason}`)
+}
+
+const inside = (netns: string | undefined, argv: readonly string[]): readonly string[] =>
+  netns === undefined ? argv : ['nsenter', `--net=${netns}`, ...argv]
+
+/** Drives ip and tc through the given exec. */
+export const createLink = (exec: Pick<Exec, 'try'>): Link => {
+  const runBatch = async (program: 'ip' | 'tc', commands: readonly string[], { netns, keepGoing }: BatchOptions) => {
+    if (commands.length === 0) return
+    const argv = [program, ...(keepGoing ? ['-force'] : []), '-batch', '-']
+    const result = await exec.try(inside(netns, argv), { input: `${commands.join('\n')}\n` })
+    if (result.exitCode !== 0) throw refusal(result, program, commands)
+  }
+  return {
+    batch: (commands, options = {}) => runBatch('ip', commands, options),
+    shape: (commands, options = {}) => runBatch('tc', commands, options),
+    query: async <T>(args: readonly string[], netns?: string) => {
+      const result = await exec.try(inside(netns, ['ip', '-j', ...args]))
+      if (result.exitCode !== 0) throw refusal(result, `ip ${args.join(' ')}`, [])
+      return JSON.parse(result.stdout.trim() || '[]') as readonly T[]
+    },
+    setInside: async (netns, files, value) => {
+      const result = await exec.try(inside(netns, ['tee', ...files]), { input: value })
+      if (result.exitCode !== 0) throw refusal(result, 'tee', [])
+    },
+  }
+}
