@@ -1,0 +1,69 @@
+// The kernel's connection tracking, through conntrack(8): list flows of one protocol, remove flows that are named one by one.
+// Whoever asks decides which flows those are; nothing is ever removed by a pattern, so no flow of other software can be hit.
+import type { Exec } from './exec.ts'
+import { Fault } from './fault.ts'
+
+export type FlowFamily = 'IPv4' | 'IPv6'
+export type FlowProtocol = 'TCP' | 'UDP' | 'SCTP'
+
+/** A tracked flow: what the client sent, and who answers in truth. */
+export interface Flow {
+  readonly family: FlowFamily
+  readonly protocol: FlowProtocol
+  readonly from: string
+  readonly fromPort: number
+  /** Where the client sent it. */
+  readonly to: string
+  readonly toPort: number
+  /** Where it went: another address than `to` where it was translated. */
+  readonly answeredBy: string
+  readonly answeredByPort: number
+}
+
+export interface Conntrack {
+  /** All flows of one protocol. @throws Fault `command` when conntrack cannot be run */
+  list(family: FlowFamily, protocol: FlowProtocol): Promise<readonly Flow[]>
+  /** Removes these flows by one process; those that have ended meanwhile do not matter. @throws Fault `command` */
+  remove(flows: readonly Flow[]): Promise<void>
+}
+
+const familyName = { IPv4: 'ipv4', IPv6: 'ipv6' } as const
+
+const line =
+  /src=(?<from>\S+) dst=(?<to>\S+) sport=(?<fromPort>\d+) dport=(?<toPort>\d+).*? src=(?<answeredBy>\S+) dst=\S+ sport=(?<answeredByPort>\d+) dport=\d+/
+
+/** Reads one line of `conntrack -L`; undefined when it is no flow with ports. */
+export const parseFlow = (text: string, family: FlowFamily, protocol: FlowProtocol): Flow | undefined => {
+  const found = line.exec(text)?.groups
+  if (found === undefined) return undefined
+  const { from = '', to = '', fromPort, toPort, answeredBy = '', answeredByPort } = found
+  return {
+    family,
+    protocol,
+    from,
+    fromPort: Number(fromPort),
+    to,
+    toPort: Number(toPort),
+    answeredBy,
+    answeredByPort: Number(answeredByPort),
+  }
+}
+
+const toRemoval = ({ family, protocol, from, fromPort, to, toPort }: Flow): string =>
+  `-D -f ${familyName[family]} -p ${protocol.toLowerCase()} -s ${from} -d ${to} --sport ${fromPort} --dport ${toPort}`
+
+/** Talks to conntrack through the given exec. */
+export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
+  list: async (family, protocol) => {
+    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase()]
+    const { exitCode, stdout, stderr } = await exec.try(argv)
+    if (exitCode !== 0) throw new Fault('command', `${argv.join(' ')}: ${stderr.trim()}`)
+    return stdout.split('\n').flatMap(text => parseFlow(text, family, protocol) ?? [])
+  },
+  remove: async flows => {
+    if (flows.length === 0) return
+    // A batch of removals; a line that finds nothing does not stop the next one (tried with conntrack-tools 1.4.7).
+    const { exitCode, stderr } = await exec.try(['conntrack', '-R', '-'], { input: `${flows.map(toRemoval).join('\n')}\n` })
+    if (exitCode !== 0) throw new Fault('command', `conntrack -R: ${stderr.trim()}`)
+  },
+})

@@ -1,0 +1,148 @@
+// Notices when somebody else takes away what is ours in nftables: one `nft monitor` child for all tables that are watched.
+// Our own transactions are told apart by a signature: they open and close with a passing element of a set of their own
+// (`signature`), and everything the kernel reports between the two is ours, whichever of our processes sent it.
+// Owns no table and repairs nothing. Only deletions are watched: nobody loses traffic by what is added.
+import type { Clock, Timer } from './clock.ts'
+import type { Exec, Watched } from './exec.ts'
+import type { Log } from './log.ts'
+
+/** The set that carries signatures; every table that is watched has it, as `set signature { type mark ; }`. */
+export const signatureSet = 'signature'
+
+const opening = '0x00000001'
+const closing = '0x00000002'
+
+/** Adds our signature to the commands of a transaction; the table must be there before it, and after it. */
+export const signed = (table: string, lines: readonly string[]): string => {
+  const pass = (mark: string) => [
+    `add element ${table} ${signatureSet} { ${mark} }`,
+    `delete element ${table} ${signatureSet} { ${mark} }`,
+  ]
+  return `${[...pass(opening), ...lines, ...pass(closing)].join('\n')}\n`
+}
+
+/** As `signed`, for a transaction that replaces the table as a whole, whether it was there or not. `lines` make it anew. */
+export const signedReplacement = (table: string, lines: readonly string[]): string =>
+  signedFrom(table, [`delete table ${table}`, ...lines])
+
+const signedFrom = (table: string, lines: readonly string[]): string =>
+  `add table ${table}\nadd set ${table} ${signatureSet} { type mark ; }\n${signed(table, lines)}`
+
+/** Text of one transaction that makes the table when it is not there, and removes it; never fails for want of it. */
+export const signedRemoval = (table: string): string =>
+  // Nothing is left to sign with once the table is gone: whoever removes it stops watching first.
+  `add table ${table}\ndelete table ${table}\n`
+
+export interface ForeignChange {
+  /** `family name`, as it was asked to be watched. */
+  readonly table: string
+  /** What went: `table`, `chain services`, `rule services`, `element endpoints`; or `unknown` when reports were lost. */
+  readonly gone: readonly string[]
+}
+
+export interface NftMonitor {
+  /** Whether the child is there and listening. */
+  readonly isRunning: boolean
+  readonly restarts: number
+  stop(): void
+}
+
+export interface MonitorDeps {
+  readonly exec: Pick<Exec, 'watch'>
+  readonly clock: Clock
+  readonly log: Log
+}
+
+// Reports of one foreign transaction come line by line: they are told as one change.
+const gatherMs = 5
+const restartMs = { first: 200, longest: 10_000 }
+// A child that lived this long did not fail by starting.
+const settledMs = 5_000
+
+/**
+ * Watches tables (`ip nodelet-proxy`) until stopped. `ignore` names sets whose elements come and go by themselves.
+ * After a death of the child everything may have happened unseen, so each table is reported as `unknown`.
+ */
+export const watchTables = (
+  deps: MonitorDeps,
+  tables: readonly string[],
+  onForeignChange: (change: ForeignChange) => void,
+  ignore: readonly string[] = [],
+): NftMonitor => {
+  const { clock, log } = deps
+  const signing = new Set<string>()
+  const gathered = new Map<string, Set<string>>()
+  let timer: Timer | undefined
+  let child: Watched | undefined
+  let stopped = false
+  let restarts = 0
+  let pause = restartMs.first
+
+  const flush = () => {
+    timer = undefined
+    const all = [...gathered]
+    gathered.clear()
+    for (const [table, gone] of all) onForeignChange({ table, gone: [...gone] })
+  }
+  const report = (table: string, what: string) => {
+    const gone = gathered.get(table) ?? new Set()
+    gathered.set(table, gone.add(what))
+    timer ??= clock.after(gatherMs, flush)
+  }
+  const onLine = (line: string) => {
+    // The kernel's buffer ran over: what is between is unknown. Our own large loads do that too, when the child is slow.
+    if (line.startsWith('# ERROR')) {
+      const busy = signing.size > 0
+      signing.clear()
+      log.warn({ line, busy }, 'reports of nftables changes were lost')
+      if (!busy) for (const table of tables) report(table, 'unknown')
+      return
+    }
+    const found = /^delete (table|chain|rule|set|map|element|flowtable|object) (\S+ \S+)(?: (\S+))?(?: \{ (\S+))?/.exec(line)
+    if (found === null) return
+    const [, kind = '', table = '', name = '', key] = found
+    if (!tables.includes(table)) return
+    if (kind === 'element' && name === signatureSet) {
+      if (key === opening) signing.add(table)
+      else signing.delete(table)
+    } else if (!signing.has(table) && !(kind === 'element' && ignore.includes(name)) && !name.startsWith('__'))
+      report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
+  }
+  const start = () => {
+    if (stopped) return
+    const began = clock.monotonic()
+    const watched = deps.exec.watch(['nft', 'monitor', 'destroy'], onLine)
+    child = watched
+    const again = (why: string) => {
+      child = undefined
+      signing.clear()
+      if (stopped) return
+      if (clock.monotonic() - began > settledMs) pause = restartMs.first
+      log.warn({ why, againInMs: pause }, 'the watch on nftables ended; it is started again')
+      restarts += 1
+      clock.after(pause, () => {
+        start()
+        for (const table of tables) report(table, 'unknown')
+      })
+      pause = Math.min(pause * 2, restartMs.longest)
+    }
+    watched.ended.then(
+      result => again(result.stderr.trim() || `exit code ${result.exitCode}`),
+      error => again(String(error)),
+    )
+  }
+  start()
+  return {
+    get isRunning() {
+      return child !== undefined
+    },
+    get restarts() {
+      return restarts
+    },
+    stop: () => {
+      stopped = true
+      timer?.cancel()
+      child?.stop()
+    },
+  }
+}

@@ -1,0 +1,63 @@
+// Which tracked flows have become wrong by a change of Services: pure. UDP and SCTP only, since a TCP client notices by itself.
+// Follows kube-proxy's rule: a flow to a Service whose endpoint no longer serves is removed; policies, topology and termination do not
+// end a flow. Beyond it: Services that are deleted or emptied, node ports that move, and flows from before the Service was there.
+import type { Flow } from '../host/conntrack.ts'
+import type { FrontendChange } from './claims.ts'
+import { type Frontend, frontendKey } from './model.ts'
+
+/** What is wrong with flows to one frontend. */
+export interface FlowRule {
+  readonly family: Frontend['family']
+  readonly protocol: Frontend['protocol']
+  /** '' for a node port. */
+  readonly ip: string
+  readonly port: number
+  /** `address port` of endpoints that are gone; `others` means all but these, for when what was before is not known. */
+  readonly gone: { readonly these: ReadonlySet<string> } | { readonly others: ReadonlySet<string> }
+  /** Flows that were never sent to any endpoint are wrong too: somebody is there now. */
+  readonly untranslated: boolean
+}
+
+const names = (frontend: Frontend | undefined): ReadonlySet<string> =>
+  new Set(frontend?.serving.map(({ ip, port }) => `${ip} ${port}`) ?? [])
+
+/** The rule that follows from a change, or undefined when no flow can be wrong. */
+export const toFlowRule = ({ before, after }: FrontendChange): FlowRule | undefined => {
+  const frontend = after ?? before
+  if (frontend === undefined || frontend.protocol === 'TCP') return undefined
+  const now = names(after)
+  const these = names(before).difference(now)
+  const untranslated = now.size > 0 && (before === undefined || before.serving.length === 0)
+  if (these.size === 0 && !untranslated) return undefined
+  const { family, protocol, ip, port } = frontend
+  return { family, protocol, ip, port, gone: { these }, untranslated }
+}
+
+/** The rule for a frontend when nothing is known of the time before: what the first sync after a start goes by. */
+export const toReconcileRule = (frontend: Frontend): FlowRule | undefined => {
+  if (frontend.protocol === 'TCP' || frontend.serving.length === 0) return undefined
+  const { family, protocol, ip, port } = frontend
+  return { family, protocol, ip, port, gone: { others: names(frontend) }, untranslated: true }
+}
+
+/** Flows that one of the rules finds wrong. A node port means flows to one of `nodeIPs` only. */
+export const staleFlows = (flows: readonly Flow[], rules: readonly FlowRule[], nodeIPs: ReadonlySet<string>): readonly Flow[] => {
+  const byKey = new Map<string, FlowRule[]>()
+  for (const rule of rules) {
+    const key = frontendKey(rule)
+    const list = byKey.get(key)
+    if (list === undefined) byKey.set(key, [rule])
+    else list.push(rule)
+  }
+  const find = (flow: Flow) => [
+    ...(byKey.get(frontendKey({ ...flow, ip: flow.to, port: flow.toPort })) ?? []),
+    ...(nodeIPs.has(flow.to) ? (byKey.get(frontendKey({ ...flow, ip: '', port: flow.toPort })) ?? []) : []),
+  ]
+  return flows.filter(flow => find(flow).some(rule => isStale(flow, rule)))
+}
+
+const isStale = (flow: Flow, { gone, untranslated }: FlowRule): boolean => {
+  if (flow.answeredBy === flow.to && flow.answeredByPort === flow.toPort) return untranslated
+  const endpoint = `${flow.answeredBy} ${flow.answeredByPort}`
+  return 'these' in gone ? gone.these.has(endpoint) : !gone.others.has(endpoint)
+}

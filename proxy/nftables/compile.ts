@@ -1,0 +1,134 @@
+// From changes of frontends to nft commands. What the kernel holds is known from what was compiled before, never by asking it.
+// A book (`Holding`) is moved on by every compile: after a text that the kernel refused, it is worth nothing and a new one is begun.
+import type { FrontendChange } from '../claims.ts'
+import type { ProxySettings } from '../settings.ts'
+import { arrange, keepSlots } from './arrange.ts'
+import { type Chain, type ChainWords, entryChains, rememberChain } from './chains.ts'
+import { type Element, entriesOf, ownElements, type Placed, place, sharedElements } from './elements.ts'
+import { chainLines, toChainWords } from './skeleton.ts'
+import { type FamilyWords, tableName } from './words.ts'
+
+/** What one table holds. */
+export interface Holding {
+  readonly words: FamilyWords
+  readonly chainWords: ChainWords
+  readonly placed: Map<string, Placed>
+  /** How many frontends need each shared element, by `set key`. */
+  readonly shared: Map<string, number>
+  readonly chains: Set<string>
+}
+
+export interface Compiled {
+  readonly lines: readonly string[]
+  readonly operations: number
+}
+
+/** The book of a table that holds the skeleton and no Service. */
+export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holding => ({
+  words,
+  chainWords: toChainWords(words, settings),
+  placed: new Map(),
+  shared: new Map(),
+  chains: new Set(),
+})
+
+interface Draft {
+  readonly chains: Map<string, Chain>
+  readonly deletes: Map<string, string[]>
+  readonly adds: Map<string, string[]>
+  readonly shared: Map<string, { readonly element: Element; delta: number }>
+}
+
+const push = (lists: Map<string, string[]>, set: string, text: string): void => {
+  const list = lists.get(set)
+  if (list === undefined) lists.set(set, [text])
+  else list.push(text)
+}
+
+const written = ({ key, value }: Element): string => (value === undefined ? key : `${key} : ${value}`)
+
+const diff = (draft: Draft, before: readonly Element[], after: readonly Element[]): void => {
+  if (before.length === 0) {
+    for (const element of after) push(draft.adds, element.set, written(element))
+    return
+  }
+  const had = new Map(before.map(element => [`${element.set} ${element.key}`, element]))
+  for (const element of after) {
+    const id = `${element.set} ${element.key}`
+    const old = had.get(id)
+    had.delete(id)
+    if (old !== undefined && old.value === element.value) continue
+    if (old !== undefined) push(draft.deletes, old.set, old.key)
+    push(draft.adds, element.set, written(element))
+  }
+  for (const old of had.values()) push(draft.deletes, old.set, old.key)
+}
+
+const share = (draft: Draft, elements: readonly Element[], delta: number): void => {
+  for (const element of elements) {
+    const id = `${element.set} ${element.key}`
+    const known = draft.shared.get(id)
+    if (known === undefined) draft.shared.set(id, { element, delta })
+    else known.delta += delta
+  }
+}
+
+const needChains = (holding: Holding, draft: Draft, placed: Placed): void => {
+  const need = (chains: readonly Chain[]) => {
+    for (const chain of chains) if (!holding.chains.has(chain.name)) draft.chains.set(chain.name, chain)
+  }
+  const entries = entriesOf(placed)
+  if (entries.main !== undefined) need(entryChains(holding.chainWords, entries.main))
+  if (entries.inside !== undefined) need(entryChains(holding.chainWords, entries.inside))
+  placed.slots.forEach((to, slot) => {
+    if (to !== undefined) need([rememberChain(holding.chainWords, slot, placed.frontend.affinitySeconds)])
+  })
+}
+
+const settleShared = (holding: Holding, draft: Draft): void => {
+  for (const [id, { element, delta }] of draft.shared) {
+    const had = holding.shared.get(id) ?? 0
+    const has = had + delta
+    if (has === 0) holding.shared.delete(id)
+    else holding.shared.set(id, has)
+    if (had === 0 && has > 0) push(draft.adds, element.set, written(element))
+    if (had > 0 && has === 0) push(draft.deletes, element.set, element.key)
+  }
+}
+
+/**
+ * The commands of one transaction that bring the table from what `holding` says to these changes; moves `holding` on.
+ * A change of a key is its delete and add in the same transaction; deletes come first, since nft takes them in order.
+ */
+export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Compiled => {
+  const draft: Draft = { chains: new Map(), deletes: new Map(), adds: new Map(), shared: new Map() }
+  for (const { key, after } of changes) {
+    const before = holding.placed.get(key)
+    const placed = after && place({ arrange, keepSlots }, before, after)
+    if (placed !== undefined) needChains(holding, draft, placed)
+    diff(draft, before === undefined ? [] : ownElements(before), placed === undefined ? [] : ownElements(placed))
+    if (placed !== undefined) share(draft, sharedElements(placed), 1)
+    if (before !== undefined) share(draft, sharedElements(before), -1)
+    if (placed === undefined) holding.placed.delete(key)
+    else holding.placed.set(key, placed)
+  }
+  settleShared(holding, draft)
+  const newChains = [...draft.chains.values()]
+  for (const chain of newChains) holding.chains.add(chain.name)
+  return write(holding, draft, newChains)
+}
+
+const write = ({ words }: Holding, draft: Draft, chains: readonly Chain[]): Compiled => {
+  const at = `${words.table} ${tableName}`
+  const lines = chains.flatMap(chain => chainLines(words, chain))
+  let operations = lines.length
+  for (const [verb, lists] of [
+    ['delete', draft.deletes],
+    ['add', draft.adds],
+  ] as const)
+    for (const [set, texts] of lists) {
+      operations += texts.length
+      lines.push(`${verb} element ${at} ${set} { ${texts.join(', ')} }`)
+    }
+  return { lines, operations }
+}

@@ -1,0 +1,169 @@
+// The parts of our table that do not depend on any Service: sets, maps, and the hooks that look things up in them. Pure text.
+// Refusing stands in input, forward and output, as nat chains cannot reject; picking stands in nat chains, which see only the first
+// packet of a connection; whoever is remembered or masqueraded is decided on the way out.
+import { signatureSet } from '../../host/nftmonitor.ts'
+import type { ProxySettings } from '../settings.ts'
+import { masqueradeMark, nodePortRanges, podRanges } from '../settings.ts'
+import { type Chain, type ChainWords, fromHostChain, keyExpression, setMark, takeMark } from './chains.ts'
+import { type FamilyWords, tableName } from './words.ts'
+
+const ports = 'meta l4proto { tcp, udp, sctp }'
+const number = 'numgen random mod 2'
+
+const sets = (words: FamilyWords): readonly string[] => {
+  const t = words.table
+  const address = keyExpression(words, 'address')
+  const port = keyExpression(words, 'node-port')
+  return [
+    `set ${signatureSet} { type mark ; }`,
+    `set cluster-ips { type ${words.address} ; }`,
+    `set node-port-ips { type ${words.address} ; flags interval ; }`,
+    `set hairpin { type ${words.address} . ${words.address} ; }`,
+    ...['service-ips', 'inside-ips', 'no-endpoint-ips'].map(name => `map ${name} { typeof ${address} : verdict ; }`),
+    ...['service-node-ports', 'inside-node-ports', 'no-endpoint-node-ports'].map(
+      name => `map ${name} { typeof ${port} : verdict ; }`,
+    ),
+    `map endpoints { typeof ${address} . ${number} : ${t} daddr . th dport ; }`,
+    `map node-port-endpoints { typeof ${port} . ${number} : ${t} daddr . th dport ; }`,
+    `set affinity { typeof ${t} saddr . ${address} . ${number} ; size 262144 ; flags dynamic,timeout ; }`,
+    `map affinity-ips { typeof ${address} . ${t} daddr . th dport : verdict ; }`,
+    `map affinity-node-ports { typeof ${port} . ${t} daddr . th dport : verdict ; }`,
+    `set guarded-ips { typeof ${address} ; }`,
+    `set guarded-node-ports { typeof ${port} ; }`,
+    `set source-ranges { typeof ${address} . ${t} saddr ; flags interval ; }`,
+    `set node-port-source-ranges { typeof ${port} . ${t} saddr ; flags interval ; }`,
+  ]
+}
+
+/** Conditions that tell traffic of this node's pods, one each. */
+const fromPods = (words: FamilyWords, settings: ProxySettings): readonly string[] => {
+  const { localTraffic } = settings
+  switch (localTraffic.by) {
+    case 'none':
+      return []
+    case 'cidr': {
+      const ranges = podRanges(settings, words.family)
+      return ranges.length === 0 ? [] : [`${words.table} saddr { ${ranges.join(', ')} }`]
+    }
+    case 'interface':
+      return [`iifname "${localTraffic.name}"`]
+    case 'interface-prefix':
+      return [`iifname "${localTraffic.prefix}*"`]
+  }
+}
+
+/** What chains need to know about the family and the settings. */
+export const toChainWords = (family: FamilyWords, settings: ProxySettings): ChainWords => ({
+  family,
+  mark: masqueradeMark(settings),
+  fromPods: fromPods(family, settings),
+})
+
+const offCluster = (words: ChainWords, settings: ProxySettings): readonly string[] => {
+  const toCluster = `${words.family.table} daddr @cluster-ips`
+  if (settings.masqueradeAll) return [`${toCluster} ${setMark(words)}`]
+  return words.fromPods.map(
+    condition =>
+      `${toCluster} ${condition.replace(/ saddr /, ' saddr != ').replace(/^iifname /, 'iifname != ')} ${setMark(words)}`,
+  )
+}
+
+const chains = (words: ChainWords, settings: ProxySettings): readonly Chain[] => {
+  const t = words.family.table
+  const address = keyExpression(words.family, 'address')
+  const port = keyExpression(words.family, 'node-port')
+  const toNode = `${t} daddr @node-port-ips ${t} daddr != ${words.family.loopback} fib daddr type local`
+  return [
+    fromHostChain(words, 'address'),
+    fromHostChain(words, 'node-port'),
+    {
+      name: 'services',
+      rules: [...offCluster(words, settings), `${address} vmap @service-ips`, `${toNode} ${port} vmap @service-node-ports`],
+    },
+    {
+      name: 'remember',
+      rules: [
+        `${ports} ct original ${t} daddr . meta l4proto . ct original proto-dst . ${t} daddr . th dport vmap @affinity-ips`,
+        `${ports} ct original ${t} daddr @node-port-ips meta l4proto . ct original proto-dst . ${t} daddr . th dport vmap @affinity-node-ports`,
+      ],
+    },
+    { name: 'reject', rules: ['meta l4proto tcp reject with tcp reset', 'reject'] },
+    // What was sent to an endpoint has that endpoint's address by now, and is nobody's to refuse.
+    { name: 'refuse', rules: ['ct status dnat return', `${address} vmap @no-endpoint-ips`] },
+    { name: 'refuse-node-ports', rules: ['ct status dnat return', `${toNode} ${port} vmap @no-endpoint-node-ports`] },
+    { name: 'refuse-unknown-ports', rules: ['ct status dnat return', `${t} daddr @cluster-ips goto reject`] },
+    {
+      name: 'source-ranges-check',
+      rules: [
+        `${address} @guarded-ips ${address} . ${t} saddr != @source-ranges drop`,
+        `${toNode} ${port} @guarded-node-ports ${port} . ${t} saddr != @node-port-source-ranges drop`,
+      ],
+    },
+  ]
+}
+
+interface BaseChain extends Chain {
+  readonly hook: string
+}
+
+const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseChain[] => {
+  const t = words.family.table
+  const marked = `meta mark and ${words.mark} != 0`
+  const check = ['ct state new jump source-ranges-check']
+  const refuse = ['ct state new jump refuse', 'ct state new jump refuse-unknown-ports']
+  return [
+    { name: 'nat-prerouting', hook: 'type nat hook prerouting priority -100', rules: ['jump services'] },
+    { name: 'nat-output', hook: 'type nat hook output priority -100', rules: ['jump services'] },
+    {
+      name: 'nat-postrouting',
+      hook: 'type nat hook postrouting priority 100',
+      rules: [
+        'ct status dnat jump remember',
+        `${marked} ${takeMark(words)} masquerade fully-random`,
+        `ct status dnat ${t} saddr . ${t} daddr @hairpin masquerade fully-random`,
+      ],
+    },
+    {
+      name: 'nat-input',
+      hook: 'type nat hook input priority 100',
+      rules: ['ct status dnat jump remember', `${marked} ${takeMark(words)}`],
+    },
+    { name: 'check-prerouting', hook: 'type filter hook prerouting priority -110', rules: check },
+    { name: 'check-output', hook: 'type filter hook output priority -110', rules: check },
+    {
+      name: 'filter-input',
+      hook: 'type filter hook input priority 0',
+      rules: ['ct state new jump refuse', 'ct state new jump refuse-node-ports'],
+    },
+    {
+      name: 'filter-forward',
+      hook: 'type filter hook forward priority 0',
+      rules: [...(settings.dropInvalid ? ['meta l4proto tcp ct state invalid drop'] : []), ...refuse],
+    },
+    { name: 'filter-output', hook: 'type filter hook output priority 0', rules: refuse },
+  ]
+}
+
+/** nft commands that make one chain. */
+export const chainLines = (words: FamilyWords, chain: Chain, hook?: string): readonly string[] => [
+  `add chain ${words.table} ${tableName} ${chain.name}${hook === undefined ? '' : ` { ${hook} ; }`}`,
+  ...chain.rules.map(rule => `add rule ${words.table} ${tableName} ${chain.name} ${rule}`),
+]
+
+/** nft commands that make the table without any Service in it; the table must not be there. */
+export const skeletonLines = (words: FamilyWords, settings: ProxySettings): readonly string[] => {
+  const at = `${words.table} ${tableName}`
+  const chainWords = toChainWords(words, settings)
+  const nodeRanges = nodePortRanges(settings, words.family)
+  const inOrder = chains(chainWords, settings)
+  const based = baseChains(chainWords, settings)
+  return [
+    `add table ${at}`,
+    ...sets(words).map(text => text.replace(/^(set|map) (\S+)/, (_, kind, name) => `add ${kind} ${at} ${name}`)),
+    ...(nodeRanges.length === 0 ? [] : [`add element ${at} node-port-ips { ${nodeRanges.join(', ')} }`]),
+    // All chains before the first rule: rules name chains that come later.
+    ...inOrder.map(chain => `add chain ${at} ${chain.name}`),
+    ...inOrder.flatMap(chain => chain.rules.map(rule => `add rule ${at} ${chain.name} ${rule}`)),
+    ...based.flatMap(chain => chainLines(words, chain, chain.hook)),
+  ]
+}

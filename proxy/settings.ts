@@ -1,0 +1,47 @@
+// What the proxy is told about the node and the cluster: types and the pure questions that backends ask of them.
+// Names follow KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), which is read elsewhere.
+import type { IPFamily } from '../api/types.ts'
+import { canonicalAddress, distinctRanges } from './address.ts'
+
+/** How traffic of the cluster's pods is told from other traffic (KubeProxyConfiguration.detectLocalMode). */
+export type LocalTraffic =
+  | { readonly by: 'none' }
+  | { readonly by: 'cidr'; readonly cidrs: readonly string[] }
+  | { readonly by: 'interface'; readonly name: string }
+  | { readonly by: 'interface-prefix'; readonly prefix: string }
+
+export interface ProxySettings {
+  /** The node's own addresses, of both families. */
+  readonly nodeIPs: readonly string[]
+  /** `primary`: the node's own addresses serve node ports; else every local address in these ranges. Loopback never does. */
+  readonly nodePortAddresses: 'primary' | readonly string[]
+  readonly localTraffic: LocalTraffic
+  readonly masqueradeAll: boolean
+  /** The one bit of the packet mark that asks for masquerade on the way out; taken off again there. */
+  readonly masqueradeBit: number
+  /** Drops TCP packets that conntrack cannot place, before they reach a client with an endpoint's address on them. */
+  readonly dropInvalid: boolean
+}
+
+export const defaultSettings: ProxySettings = {
+  nodeIPs: [],
+  nodePortAddresses: 'primary',
+  localTraffic: { by: 'none' },
+  masqueradeAll: false,
+  masqueradeBit: 14,
+  dropInvalid: true,
+}
+
+/** The mask of the masquerade mark as nft prints it. */
+export const masqueradeMark = ({ masqueradeBit }: Pick<ProxySettings, 'masqueradeBit'>): string =>
+  `0x${(2 ** masqueradeBit).toString(16).padStart(8, '0')}`
+
+/** Ranges of addresses that serve node ports, free of overlaps. */
+export const nodePortRanges = (settings: ProxySettings, family: IPFamily): readonly string[] =>
+  settings.nodePortAddresses === 'primary'
+    ? [...new Set(settings.nodeIPs.map(ip => canonicalAddress(ip, family)).filter(ip => ip !== undefined))]
+    : distinctRanges(settings.nodePortAddresses, family)
+
+/** Pod ranges of one family; empty when pods are told by other means. */
+export const podRanges = ({ localTraffic }: ProxySettings, family: IPFamily): readonly string[] =>
+  localTraffic.by === 'cidr' ? distinctRanges(localTraffic.cidrs, family) : []

@@ -1,0 +1,41 @@
+// The kernel settings that Service routing needs, and the ones it asks for when it may. Where a setting is read-only, a warning names
+// it and what will not work. Never sets route_localnet: node ports on loopback are not served (kube-proxy's nftables mode neither).
+import { readFile, writeFile } from 'node:fs/promises'
+import type { Log } from '../host/log.ts'
+
+interface Setting {
+  readonly path: string
+  readonly value: string
+  readonly without: string
+}
+
+const settings: readonly Setting[] = [
+  { path: 'net/ipv4/ip_forward', value: '1', without: 'pods reach neither Services nor other nodes' },
+  { path: 'net/ipv6/conf/all/forwarding', value: '1', without: 'IPv6 traffic of pods is not forwarded' },
+  // Without it packets between pods of one bridge pass by the rules, and replies then carry the pod's address instead of the Service's.
+  {
+    path: 'net/bridge/bridge-nf-call-iptables',
+    value: '1',
+    without: 'pods of one bridge may not reach each other through Services',
+  },
+  {
+    path: 'net/bridge/bridge-nf-call-ip6tables',
+    value: '1',
+    without: 'pods of one bridge may not reach each other through Services by IPv6',
+  },
+]
+
+/** Brings the settings to what routing needs; a setting that the kernel does not have or that stands already is passed over. */
+export const prepareSysctls = async (log: Log, root = '/proc/sys'): Promise<void> => {
+  for (const { path, value, without } of settings) {
+    const file = `${root}/${path}`
+    try {
+      if ((await readFile(file, 'utf8')).trim() === value) continue
+      await writeFile(file, value)
+      log.info({ setting: path, value }, 'kernel setting changed')
+    } catch (error) {
+      const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      log[missing ? 'debug' : 'warn']({ setting: path, value, without, err: error }, 'kernel setting could not be made')
+    }
+  }
+}
