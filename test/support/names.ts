@@ -1,0 +1,14 @@
+// Names of what tests make on the machine: all begin with nlt-, then the run's token, so that what a run leaves behind can be
+// told from what belongs to somebody else. Short enough for network interfaces.
+import { randomBytes } from 'node:crypto'
+
+/** The variable by which test/run.ts hands its token on; processes that carry it were started by that run. */
+export const runVariable = 'NODELET_TEST_RUN'
+
+export const testPrefix = 'nlt-'
+
+/** A name nobody else has: nlt-, 4 characters of the run, 4 of its own. */
+export const uniqueName = (): string => {
+  const run = process.env[runVariable] ?? randomBytes(2).toString('hex')
+  return `${testPrefix}${run}${randomBytes(2).toString('hex')}`
+}

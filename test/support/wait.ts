@@ -1,0 +1,23 @@
+// Waiting in tests: for a condition that has no event of its own, with a deadline and a message that says what was missing.
+import { systemClock } from '../../host/clock.ts'
+
+/**
+ * Asks `check` every 20 ms until it answers something truthy, and returns that. A throw counts as not yet.
+ * @param what completes "waited for …"
+ */
+export const waitFor = async <T>(what: string, check: () => T | Promise<T>, timeoutMs = 10_000): Promise<NonNullable<T>> => {
+  const deadline = systemClock.monotonic() + timeoutMs
+  for (;;) {
+    const seen = await Promise.resolve()
+      .then(check)
+      .then(
+        value => ({ value, error: undefined }),
+        (error: unknown) => ({ value: undefined, error }),
+      )
+    if (seen.value) return seen.value
+    if (systemClock.monotonic() > deadline) {
+      throw new Error(`waited ${timeoutMs / 1000} s for ${what}`, seen.error === undefined ? {} : { cause: seen.error })
+    }
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+}
