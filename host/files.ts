@@ -80,11 +80,17 @@ const withinRoot = (root: string, target: string): string | undefined => {
   return inside === '..' || inside.startsWith('../') || isAbsolute(inside) ? undefined : inside
 }
 
-/** Makes one folder below a held one and holds it, or refuses what somebody else put there in between. */
+/** Makes one folder below a held one and holds it, or refuses what is no folder and was put there in between. */
 const makeAndHold = async (parent: FileHandle, name: string, mode: number): Promise<FileHandle> => {
-  await mkdir(pathAt(parent, name), { mode: 0o700 })
+  let isOurs = true
+  try {
+    await mkdir(pathAt(parent, name), { mode: 0o700 })
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST')) throw error
+    isOurs = false
+  }
   const made = await open(pathAt(parent, name), O_PATH | O_NOFOLLOW | O_DIRECTORY)
-  await chmod(pathAt(made), mode)
+  if (isOurs) await chmod(pathAt(made), mode)
   return made
 }
 

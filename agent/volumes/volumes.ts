@@ -1,0 +1,218 @@
+// The volumes of this node's pods: prepared before a start, kept up to date while a pod runs, taken away after its end.
+// The disk and the mount table are the only memory: everything can be repeated after a crash. What is done for which
+// volume is decided in plan.ts. Follows k8s.io: Volumes; paths and messages are the kubelet's.
+import { access, realpath } from 'node:fs/promises'
+import type { ImageSpec, KeyValue, Mount } from '../../api/cri/types.ts'
+import type { Container, Pod } from '../../api/types.ts'
+import type { Clock } from '../../host/clock.ts'
+import type { Exec } from '../../host/exec.ts'
+import { describe, Fault, isFault } from '../../host/fault.ts'
+import { ensureDir } from '../../host/files.ts'
+import type { Log } from '../../host/log.ts'
+import { createMounts, type Mounts } from '../../host/mounts.ts'
+import { containerFiles } from './container-files.ts'
+import { containerMounts } from './container-mounts.ts'
+import { readEnvFiles } from './env-files.ts'
+import { createExecutor, type ExecutorDeps } from './executors.ts'
+import { podDir, podsDir, subPathTarget, volumesDir } from './paths.ts'
+import { planVolume, type References, references, usedVolumes, type VolumeAction } from './plan.ts'
+import { createQueues } from './queues.ts'
+import { prepareSubPath } from './subpath.ts'
+import { podFolders, removeMounted, removeSubPaths } from './teardown.ts'
+
+export interface VolumesDeps extends Omit<ExecutorDeps, 'mounts'> {
+  /** `--root-dir`: /var/lib/kubelet. */
+  readonly rootDir: string
+  readonly exec: Exec
+  readonly clock: Clock
+  readonly log: Log
+  readonly clusterDomain: string
+  /** The node's own hosts file, for pods on its network; default /etc/hosts. */
+  readonly nodeHostsFile?: string
+  /** Whether the runtime handler of a pod knows recursive read-only mounts; default no. */
+  readonly supportsRecursiveReadOnly?: (pod: Pod) => boolean
+}
+
+export interface ContainerLive {
+  readonly podIPs: readonly string[]
+  /** Images that were pulled for image volumes, by the volume's name. */
+  readonly images?: ReadonlyMap<string, ImageSpec>
+}
+
+export interface Volumes {
+  /**
+   * Brings all volumes that the pod's containers use to what the spec asks; called before every start, costs little
+   * when all is there.
+   * @throws Fault `volume`, reason FailedMount, as `MountVolume.SetUp failed for volume "v" : configmap "x" not found`
+   */
+  prepare(pod: Pod): Promise<void>
+  /**
+   * Brings the files of a running pod up to date with their objects.
+   * @returns the volumes that changed
+   * @throws Fault as prepare; what could not be brought up to date stays as it was
+   */
+  refresh(pod: Pod): Promise<readonly string[]>
+  /** The objects whose change concerns the pod, as `namespace/name`. */
+  references(pod: Pod): References
+  /** The files that fileKeyRef variables of a container name, for `makeEnv`; those that are not there are left out. */
+  envFiles(pod: Pod, container: Container): Promise<ReadonlyMap<string, string>>
+  /**
+   * Everything to be mounted into a container: its volumes, the pod's hosts file, its termination message file.
+   * @throws Fault `container-config`, reason CreateContainerConfigError
+   */
+  mounts(pod: Pod, container: Container, env: readonly KeyValue[], live: ContainerLive): Promise<{ readonly mounts: Mount[] }>
+  /** Lets go of what only this container needed; when it is gone for good. */
+  releaseContainer(podUid: string, containerName: string): Promise<void>
+  /**
+   * Unmounts and removes all of a pod's files, never what is behind a mount; safe to repeat.
+   * @throws Fault naming the mount that is in the way
+   */
+  teardown(podUid: string): Promise<void>
+  /** The uids of all pods that have files here, for finding orphans. */
+  podFolders(): Promise<string[]>
+}
+
+const uidOf = (pod: Pod): string => pod.metadata.uid ?? ''
+const namespaceOf = (pod: Pod): string => pod.metadata.namespace ?? 'default'
+const objectOf = (pod: Pod): string => `pod ${namespaceOf(pod)}/${pod.metadata.name}`
+
+const setUpFailed = (pod: Pod, problems: readonly { readonly volume: string; readonly error: unknown }[]): Fault => {
+  const message = problems.map(({ volume, error }) => `MountVolume.SetUp failed for volume "${volume}" : ${describe(error)}`)
+  const isHopeless = problems.every(({ error }) => isFault(error) && error.retry === 'never')
+  return new Fault('volume', message.join('; '), {
+    cause: problems[0]?.error,
+    reason: 'FailedMount',
+    retry: isHopeless ? 'never' : 'backoff',
+    object: objectOf(pod),
+  })
+}
+
+const isSelinuxOn = async (): Promise<boolean> => {
+  try {
+    await access('/sys/fs/selinux/enforce')
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A pod and its folder; what is done for its volumes follows from these alone. */
+interface Place {
+  readonly pod: Pod
+  readonly dir: string
+  /** What is to be done for a volume of this name, or undefined when the pod has none. */
+  readonly action: (volume: string) => VolumeAction | undefined
+}
+
+const placeOf = async (deps: VolumesDeps, pod: Pod): Promise<Place> => {
+  const dir = podDir(await realRoot(deps.rootDir), uidOf(pod))
+  const action = (name: string) => {
+    const volume = pod.spec.volumes?.find(one => one.name === name)
+    return volume && planVolume({ pod, podDir: dir, allocatable: deps.allocatable() }, volume)
+  }
+  return { pod, dir, action }
+}
+
+/** The root folder without symbolic links: the mount table knows real paths only. */
+const realRoot = async (rootDir: string): Promise<string> => {
+  await ensureDir(podsDir(rootDir), 0o750)
+  return realpath(rootDir)
+}
+
+/** Carries out what is wanted for all volumes at once: one that fails or hangs keeps no other from being there. */
+const bringUp = async (
+  { pod, dir, action }: Place,
+  execute: (pod: Pod, action: VolumeAction) => Promise<boolean>,
+  isWanted: (action: VolumeAction) => boolean,
+): Promise<readonly string[]> => {
+  await ensureDir(dir, 0o750)
+  await ensureDir(volumesDir(dir), 0o750)
+  const problems: { volume: string; error: unknown }[] = []
+  const changed: string[] = []
+  const bringUpOne = async (volume: string) => {
+    try {
+      const wanted = action(volume)
+      if (wanted !== undefined && isWanted(wanted) && (await execute(pod, wanted))) changed.push(volume)
+    } catch (error) {
+      problems.push({ volume, error })
+    }
+  }
+  await Promise.all(usedVolumes(pod).map(({ name }) => bringUpOne(name)))
+  if (problems.length > 0) throw setUpFailed(pod, problems)
+  return changed
+}
+
+const mountsOf = async (
+  deps: VolumesDeps & { readonly table: Mounts },
+  { pod, dir, action }: Place,
+  container: Container,
+  env: readonly KeyValue[],
+  live: ContainerLive,
+): Promise<{ readonly mounts: Mount[] }> => {
+  const selinux = await isSelinuxOn()
+  const ofVolumes = await containerMounts({
+    container,
+    env,
+    action,
+    selinux,
+    images: live.images ?? new Map(),
+    supportsRecursiveReadOnly: deps.supportsRecursiveReadOnly?.(pod) ?? false,
+    mountSubPath: ({ index, ...input }) => {
+      const target = subPathTarget(dir, input.mountName, container.name, index)
+      return prepareSubPath({ mounts: deps.table, log: deps.log }, { ...input, target })
+    },
+  })
+  const { clusterDomain, nodeHostsFile = '/etc/hosts' } = deps
+  const files = await containerFiles({ pod, container, podDir: dir, podIPs: live.podIPs, clusterDomain, nodeHostsFile, selinux })
+  return { mounts: [...ofVolumes, ...files] }
+}
+
+/** What the disk or a tool said, as a reason for the container not to start. */
+const asContainerConfig = async <T>(pod: Pod, work: Promise<T>): Promise<T> => {
+  try {
+    return await work
+  } catch (error) {
+    if (isFault(error, 'container-config')) throw error
+    const reason = 'CreateContainerConfigError'
+    throw new Fault('container-config', describe(error), { cause: error, reason, object: objectOf(pod) })
+  }
+}
+
+export const createVolumes = (deps: VolumesDeps): Volumes => {
+  const { log, clock } = deps
+  const table = createMounts({ exec: deps.exec })
+  const execute = createExecutor({ ...deps, mounts: table })
+  const teardownDeps = { mounts: table, clock, log }
+  // one thing at a time for each pod: the writer of files does not stand two at once
+  const queues = createQueues()
+  const folderOf = async (uid: string): Promise<string> => podDir(await realRoot(deps.rootDir), uid)
+  const inQueue = <T>(pod: Pod, job: (place: Place) => Promise<T>): Promise<T> =>
+    queues.run(uidOf(pod), async () => job(await placeOf(deps, pod)))
+
+  return {
+    references,
+    prepare: pod =>
+      inQueue(pod, async place => {
+        await bringUp(place, execute, () => true)
+      }),
+    refresh: pod =>
+      inQueue(pod, async place => {
+        const changed = await bringUp(place, execute, action => action.do === 'files')
+        if (changed.length > 0) log.info({ pod: objectOf(pod), volumes: changed }, 'volumes brought up to date')
+        return changed
+      }),
+    envFiles: async (pod, container) => {
+      const { action } = await placeOf(deps, pod)
+      return readEnvFiles(container, volume => {
+        const found = action(volume)
+        return found?.do === 'empty-dir' ? found.dir : undefined
+      })
+    },
+    mounts: (pod, container, env, live) =>
+      inQueue(pod, place => asContainerConfig(pod, mountsOf({ ...deps, table }, place, container, env, live))),
+    releaseContainer: (uid, container) =>
+      queues.run(uid, async () => removeSubPaths(teardownDeps, await folderOf(uid), container)),
+    teardown: uid => queues.run(uid, async () => removeMounted(teardownDeps, await folderOf(uid))),
+    podFolders: async () => podFolders(await realRoot(deps.rootDir)),
+  }
+}
