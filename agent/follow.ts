@@ -4,7 +4,7 @@ import type { TaskEvent } from '../api/task-event.ts'
 import type { Clock, Timer } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
-import type { Observer, PodSketch } from './observe.ts'
+import { isAsSeen, type Observer, type PodSketch } from './observe.ts'
 import type { Pods } from './pods.ts'
 
 export interface FollowDeps {
@@ -38,7 +38,7 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
 
   const ownerOf = (id: string): string | undefined =>
     pods.workers().find(({ seen }) => seen.containers.some(it => it.id === id) || seen.sandboxes.some(it => it.id === id))?.uid ??
-    [...known.values()].find(({ ids }) => ids.includes(id))?.uid
+    [...known.values()].find(({ states }) => states.has(id))?.uid
 
   const list = async (): Promise<ReadonlyMap<string, PodSketch>> => {
     const found = await observer.relist()
@@ -53,13 +53,14 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
   }
 
   const compare = (found: ReadonlyMap<string, PodSketch>) => {
-    for (const [uid, sketch] of found) {
-      if (known.get(uid)?.fingerprint === sketch.fingerprint) continue
-      pods.adopt(sketch)
-      pods.poke(uid)
-    }
-    for (const uid of known.keys()) if (!found.has(uid)) pods.poke(uid)
     known = found
+    for (const sketch of found.values()) pods.adopt(sketch)
+    for (const worker of pods.workers()) {
+      // A worker at work sees for itself; what it misses, the next list tells.
+      if (worker.isBusy || worker.phase === 'terminated') continue
+      const sketch = found.get(worker.uid) ?? { uid: worker.uid, name: '', namespace: '', states: new Map() }
+      if (!isAsSeen(worker.seen, sketch)) worker.poke()
+    }
   }
 
   const relist = (): Promise<void> => {

@@ -5,7 +5,14 @@ import type { Cri } from '../api/cri/cri.ts'
 import type * as cri from '../api/cri/types.ts'
 import type { Clock } from '../host/clock.ts'
 import { except, Fault } from '../host/fault.ts'
-import { containerNameLabel, hashAnnotation, podUidLabel, restartCountAnnotation } from './labels.ts'
+import {
+  containerNameLabel,
+  hashAnnotation,
+  podNameLabel,
+  podNamespaceLabel,
+  podUidLabel,
+  restartCountAnnotation,
+} from './labels.ts'
 import { readTerminationMessage } from './messages.ts'
 import type { ContainerSeen, ContainerStateSeen, SandboxSeen, Seen } from './seen.ts'
 
@@ -25,15 +32,19 @@ export interface Observer {
   forget(ids: readonly string[]): void
 }
 
-/** A pod that the runtime knows: who it is, and a text that changes whenever something of it does. */
+/** A pod that the runtime knows: who it is, and the states of its sandboxes and containers by id. */
 export interface PodSketch {
   readonly uid: string
   readonly name: string
   readonly namespace: string
-  readonly fingerprint: string
-  /** Ids of containers and sandboxes. */
-  readonly ids: readonly string[]
+  readonly states: ReadonlyMap<string, string>
 }
+
+/** Whether a pod that was looked at earlier still is as the relist shows it. */
+export const isAsSeen = ({ sandboxes, containers }: Seen, sketch: PodSketch): boolean =>
+  sandboxes.length + containers.length === sketch.states.size &&
+  sandboxes.every(it => sketch.states.get(it.id) === (it.ready ? 'SANDBOX_READY' : 'SANDBOX_NOTREADY')) &&
+  containers.every(it => sketch.states.get(it.id) === it.state)
 
 // Pauses while the runtime's record lags behind its event: 8 s in all, most exits show in the first few milliseconds.
 const settlePausesMs = [2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000]
@@ -97,10 +108,10 @@ export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock:
   return {
     look: async podUid => {
       const { pods, containers } = await settle(podUid)
-      const byAge = [...pods].sort((a, b) => b.createdAt - a.createdAt)
+      const byAge = [...pods].sort(newestFirst)
       const [seenSandboxes, seenContainers] = await Promise.all([
         Promise.all(byAge.map((it, index) => sandboxSeen(it, index === 0))),
-        Promise.all([...containers].sort((a, b) => b.createdAt - a.createdAt).map(containerSeen)),
+        Promise.all([...containers].sort(newestFirst).map(containerSeen)),
       ])
       return {
         sandboxes: seenSandboxes.filter(it => it !== undefined),
@@ -128,18 +139,21 @@ export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock:
   }
 }
 
+type Aged = Pick<cri.PodSandbox | cri.Container, 'createdAt'> & { readonly metadata: { readonly attempt: number } }
+
+const newestFirst = (a: Aged, b: Aged): number => b.createdAt - a.createdAt || b.metadata.attempt - a.metadata.attempt
+
 const sketch = (pods: readonly cri.PodSandbox[], containers: readonly cri.Container[]): ReadonlyMap<string, PodSketch> => {
   const found = new Map<string, PodSketch>()
   for (const it of [...pods, ...containers]) {
     const uid = it.labels[podUidLabel]
     if (uid === undefined || uid === '') continue
-    const before = found.get(uid)
+    const state = it.state === 'SANDBOX_READY' || it.state === 'SANDBOX_NOTREADY' ? it.state : stateNames[it.state]
     found.set(uid, {
       uid,
-      name: it.labels['io.kubernetes.pod.name'] ?? '',
-      namespace: it.labels['io.kubernetes.pod.namespace'] ?? '',
-      fingerprint: `${before?.fingerprint ?? ''}${it.id} ${it.state}\n`,
-      ids: [...(before?.ids ?? []), it.id],
+      name: it.labels[podNameLabel] ?? '',
+      namespace: it.labels[podNamespaceLabel] ?? '',
+      states: new Map([...(found.get(uid)?.states ?? []), [it.id, state]]),
     })
   }
   return found

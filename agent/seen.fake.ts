@@ -6,6 +6,7 @@ import type { ContainerSeen, SandboxSeen, Seen } from './seen.ts'
 export const container = (name: string, more: Partial<Container> = {}): Container => ({
   name,
   image: `image-of-${name}`,
+  imagePullPolicy: 'IfNotPresent',
   ...more,
 })
 

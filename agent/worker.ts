@@ -67,6 +67,7 @@ export class PodWorker {
 
   /** A newer version of the same pod (labels, annotations, an image): the newest wins. */
   update(pod: Pod): void {
+    if (pod === this.pod) return
     this.pod = pod
     this.poke()
   }
@@ -75,6 +76,10 @@ export class PodWorker {
   poke(): void {
     this.#pending = true
     if (!this.#running && !this.#isGone) void this.#run()
+  }
+
+  get isBusy(): boolean {
+    return this.#running
   }
 
   /** Ends the pod. Asked again, the grace period may only get shorter, and `removed` only become true. */

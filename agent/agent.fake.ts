@@ -1,0 +1,119 @@
+// An agent on a runtime in memory and a clock that the test moves; volumes and cgroups only remember what they were asked.
+import { createCriFake, type FakeCriDeps } from '../api/cri/cri.fake.ts'
+import { createStore } from '../api/source.ts'
+import type { TaskEvent } from '../api/task-event.ts'
+import type { ConfigMap, Pod, PodSpec, Secret } from '../api/types.ts'
+import { type FakeClock, fakeClock } from '../host/clock.fake.ts'
+import { Fault } from '../host/fault.ts'
+import { silentLog } from '../host/log.ts'
+import { createAgent } from './agent.ts'
+import { toContainerConfig } from './container.ts'
+import { createImages } from './images.ts'
+import { toSandboxConfig } from './sandbox.ts'
+import { container } from './seen.fake.ts'
+import { createTimeline } from './timeline.ts'
+import { references } from './volumes/plan.ts'
+
+/** Where the runtime's events go: to the agent that lives now. */
+interface Feed {
+  onEvent: (event: TaskEvent) => void
+}
+
+export interface Setup {
+  /** Taken over from an earlier agent: the runtime and its clock stay, the agent is new. */
+  readonly after?: { readonly cri: ReturnType<typeof createCriFake>; readonly clock: FakeClock; readonly feed: Feed }
+  readonly images?: FakeCriDeps['images']
+  readonly maxPods?: number
+}
+
+export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest'], maxPods = 110 }: Setup = {}) => {
+  const clock = after?.clock ?? fakeClock()
+  const feed: Feed = after?.feed ?? { onEvent: () => undefined }
+  const cri = after?.cri ?? createCriFake({ clock, images, onEvent: event => feed.onEvent(event) })
+  const wanted = createStore<Pod>()
+  const configMaps = createStore<ConfigMap>()
+  const secrets = createStore<Secret>()
+  const events: string[] = []
+  const calls: string[] = []
+  const agent = createAgent({
+    wanted,
+    configMaps,
+    secrets,
+    runtime: cri,
+    parts: {
+      sandboxConfig: (pod, attempt, cgroupParent) =>
+        toSandboxConfig(pod, {
+          attempt,
+          hostname: pod.metadata.name,
+          dnsConfig: {},
+          podLogsDir: '/logs',
+          linux: { cgroupParent },
+        }),
+      containerConfig: async (pod, it, restartCount, image) => {
+        for (const { configMapKeyRef } of (it.env ?? []).map(env => env.valueFrom ?? {})) {
+          const { name = '' } = configMapKeyRef ?? {}
+          if (name !== '' && configMaps.get('default', name) === undefined)
+            throw new Fault('container-config', `configmap "${name}" not found`, { reason: 'CreateContainerConfigError' })
+        }
+        return toContainerConfig(pod, it, { restartCount, imageRef: image.imageRef, env: [], mounts: [], linux: {} })
+      },
+    },
+    images: createImages({ cri, clock, log: silentLog, secrets, serialize: false, qps: 0, burst: 0 }),
+    volumes: {
+      prepare: async pod => void calls.push(`volumes ${pod.metadata.name}`),
+      refresh: async () => [],
+      references,
+      envFiles: async () => new Map(),
+      mounts: async () => ({ mounts: [] }),
+      releaseContainer: async () => undefined,
+      teardown: async uid => void calls.push(`teardown ${uid}`),
+      podFolders: async () => [],
+    },
+    cgroups: {
+      ensureRoots: async () => undefined,
+      ensurePod: async pod => `/kubepods/pod${pod.metadata.uid}`,
+      parentOf: pod => `/kubepods/pod${pod.metadata.uid}`,
+      removePod: async uid => void calls.push(`cgroup ${uid}`),
+      pods: async () => [],
+      updateQos: async () => undefined,
+      removeAll: async () => undefined,
+    },
+    logs: { podLogsDir: '/logs', prepare: async () => undefined, link: async () => undefined, remove: async () => undefined },
+    timeline: createTimeline({ clock }),
+    admit: (_, active) => (active.length < maxPods ? { ok: true } : { ok: false, reason: 'OutOfpods', message: 'no room' }),
+    nodeIPs: () => ['192.0.2.1'],
+    startedAt: clock.now(),
+    clock,
+    log: silentLog,
+    onEvent: (_pod, _type, reason, message) => void events.push(`${reason}: ${message}`),
+  })
+  feed.onEvent = agent.follower.onEvent
+  for (const source of [wanted, configMaps, secrets]) source.markSynced()
+  const started = agent.start(new AbortController().signal)
+  return {
+    agent,
+    clock,
+    feed,
+    cri,
+    wanted,
+    configMaps,
+    events,
+    calls,
+    /** Lets everything settle that needs no time. */
+    settle: async () => {
+      await started
+      for (let i = 0; i < 20; i++) await clock.advance(0)
+    },
+    status: (name: string) => agent.live.get('default', name)?.status,
+    /** The state of a pod's first container in a word. */
+    state: (name: string): string => {
+      const state = agent.live.get('default', name)?.status?.containerStatuses?.[0]?.state
+      return state?.running ? 'running' : (state?.waiting?.reason ?? state?.terminated?.reason ?? 'none')
+    },
+  }
+}
+
+export const namedPod = (name: string, spec: Partial<PodSpec> = {}, uid = `uid-of-${name}`): Pod => ({
+  metadata: { name, namespace: 'default', uid },
+  spec: { restartPolicy: 'Always', terminationGracePeriodSeconds: 5, containers: [container('a')], ...spec },
+})
