@@ -1,0 +1,71 @@
+import t from 'tap'
+import { createMounts, mountsBelow, parseMountInfo } from './mounts.ts'
+
+const info = [
+  '22 28 0:21 / /sys rw,nosuid shared:7 - sysfs sysfs rw',
+  '40 28 254:0 /srv/data /var/lib/x rw,relatime master:3 propagate_from:2 - ext4 /dev/vda rw,errors=remount-ro',
+  '41 40 0:50 / /var/lib/x/a\\040b\\134c rw - tmpfs tmpfs rw,size=4k',
+  '42 40 0:51 / /var/lib/x/deep/er/z rw - tmpfs tmpfs rw',
+  '43 42 0:52 / /var/lib/x/deep/er/z rw - tmpfs tmpfs rw',
+  '44 40 0:53 / /var/lib/x/gone//deleted rw - tmpfs tmpfs rw',
+  '45 28 0:54 / /var/lib/xyz rw - tmpfs tmpfs rw',
+  'not a line of it',
+  '',
+].join('\n')
+
+t.test('mountinfo is read field by field, with and without optional fields', async t => {
+  const mounts = parseMountInfo(info)
+  t.equal(mounts.length, 7)
+  t.match(mounts[0], { id: 22, parent: 28, path: '/sys', fsType: 'sysfs', isShared: true, options: ['rw', 'nosuid'] })
+  t.match(mounts[1], {
+    root: '/srv/data',
+    path: '/var/lib/x',
+    source: '/dev/vda',
+    isShared: false,
+    superOptions: ['rw', 'errors=remount-ro'],
+  })
+  t.equal(mounts[2]?.path, '/var/lib/x/a b\\c', 'blanks and backslashes are written as octal numbers')
+})
+
+t.test('mounts below a folder come deepest first, the upper one of two first, neighbours and deleted ones not', async t => {
+  t.same(
+    mountsBelow(parseMountInfo(info), '/var/lib/x').map(({ id }) => id),
+    [43, 42, 41, 40],
+  )
+})
+
+const recorded = (table: string, fails = false) => {
+  const argvs: (readonly string[])[] = []
+  const run = async (argv: readonly string[]) => {
+    argvs.push(argv)
+    if (fails) throw new Error('target is busy')
+    return { exitCode: 0, stdout: '', stderr: '' }
+  }
+  return { argvs, mounts: createMounts({ exec: { run }, readTable: async () => table }) }
+}
+
+t.test('paths reach the programs untouched', async t => {
+  const { argvs, mounts } = recorded(info)
+  await mounts.tmpfs('/t', { sizeBytes: 4096, noswap: true })
+  await mounts.tmpfs('/t', {})
+  await mounts.bind('/proc/1/fd/3', '/t')
+  await mounts.unmount('/t', { lazy: true })
+  t.same(argvs, [
+    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', '-o', 'size=4096,noswap', 'tmpfs', '/t'],
+    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', 'tmpfs', '/t'],
+    ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind', '/proc/1/fd/3', '/t'],
+    ['umount', '--no-canonicalize', '--lazy', '/t'],
+  ])
+})
+
+t.test('the upper one of two mounts at a path is the one that counts', async t => {
+  const { mounts } = recorded(info)
+  t.equal((await mounts.at('/var/lib/x/deep/er/z'))?.id, 43)
+  t.equal(await mounts.isMountPoint('/var/lib'), false)
+})
+
+t.test('unmounting what is not mounted succeeds, what is busy does not', async t => {
+  const { mounts } = recorded(info, true)
+  await t.resolves(mounts.unmount('/not/mounted'))
+  await t.rejects(mounts.unmount('/sys'), { code: 'command', message: 'cannot unmount /sys: target is busy' })
+})
