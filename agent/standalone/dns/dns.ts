@@ -1,0 +1,98 @@
+// Cluster DNS on one machine: the zone, the forwarder and a server on each cluster address, put together.
+// Owns the addresses it listens on; starting and stopping leave nothing behind.
+import type { Source } from '../../../api/source.ts'
+import type { EndpointSlice, Pod, Service } from '../../../api/types.ts'
+import type { Clock } from '../../../host/clock.ts'
+import { Fault } from '../../../host/fault.ts'
+import type { Link } from '../../../host/link.ts'
+import type { Log } from '../../../host/log.ts'
+import { canonicalAddress, parseRange } from '../address.ts'
+import { dnsAddressOf } from '../allocate.ts'
+import { createForwarder } from './forward.ts'
+import { normalName } from './names.ts'
+import { addOwnAddresses, removeOwnAddresses } from './own-address.ts'
+import { createNameservers } from './resolv-conf.ts'
+import { createResolve } from './resolve.ts'
+import { type DnsServer, startDnsServer } from './server.ts'
+import { createExchange } from './upstream.ts'
+import { createZone } from './zone.ts'
+
+export interface DnsDeps {
+  readonly services: Source<Service>
+  readonly endpointSlices: Source<EndpointSlice>
+  readonly pods: Source<Pod>
+  /** Addresses to answer on: clusterDNS of the KubeletConfiguration, else `clusterDnsAddresses`. */
+  readonly addresses: readonly string[]
+  /** `cluster.local` unless the KubeletConfiguration says another. */
+  readonly clusterDomain: string
+  readonly serviceCIDRs: readonly string[]
+  /** The node's own resolv.conf. */
+  readonly resolvConf: string
+  readonly clock: Clock
+  readonly log: Log
+  readonly link: Link
+}
+
+export interface Dns {
+  /**
+   * Takes the addresses and listens on them.
+   * @throws Fault `network` when an address cannot be had or port 53 is taken; nothing is left behind then
+   */
+  start(): Promise<void>
+  /** Lets go of sockets and addresses; does nothing when not started. */
+  stop(): Promise<void>
+}
+
+/** Where cluster DNS answers when nobody says: the tenth address of each service range. */
+export const clusterDnsAddresses = (serviceCIDRs: readonly string[]): readonly string[] =>
+  serviceCIDRs.flatMap(cidr => {
+    const range = parseRange(cidr)
+    const address = range && dnsAddressOf(range)
+    return address === undefined ? [] : [address]
+  })
+
+const dnsPort = 53
+
+export const createDns = (deps: DnsDeps): Dns => {
+  const { clock, link } = deps
+  const log = deps.log.child({ part: 'dns' })
+  const addresses = deps.addresses.map(address => {
+    const known = canonicalAddress(address)
+    if (known === undefined) throw new Fault('bad-config', `clusterDNS: "${address}" is no IP address`, { retry: 'never' })
+    return known
+  })
+  let stops: (() => Promise<unknown>)[] = []
+
+  const stop = async () => {
+    const undo = stops.toReversed()
+    stops = []
+    for (const step of undo) await step()
+  }
+  const start = async () => {
+    const { zone, stop: stopZone } = createZone(deps)
+    stops.push(async () => stopZone())
+    const ranges = deps.serviceCIDRs.map(parseRange).filter(range => range !== undefined)
+    const servers = createNameservers({ path: deps.resolvConf, clock, own: addresses })
+    const forwarder = createForwarder({ clock, log, exchange: createExchange(clock), servers })
+    const config = { domain: normalName(deps.clusterDomain), addresses, ranges }
+    const resolve = createResolve({ zone, config, forwarder })
+    stops.push(() => removeOwnAddresses(link, addresses))
+    await addOwnAddresses(link, addresses)
+    for (const address of addresses) {
+      const server: DnsServer = await startDnsServer({ address, port: dnsPort, resolve, clock, log })
+      stops.push(server.stop)
+    }
+    log.info({ addresses, domain: config.domain }, 'cluster DNS answers')
+  }
+  return {
+    start: async () => {
+      try {
+        await start()
+      } catch (error) {
+        await stop()
+        throw error
+      }
+    },
+    stop,
+  }
+}

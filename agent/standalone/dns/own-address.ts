@@ -1,0 +1,50 @@
+// The cluster DNS addresses as addresses of this machine: a /32 or /128 on `lo`, where each exists without a network.
+// Pods reach them by their default route, since the host owns them: no NAT, no conntrack entry to race for, nothing for the
+// Service rules to know. Ours are told by a label (IPv4) or by standing on lo (IPv6); one on another interface is left alone.
+import { isFault } from '../../../host/fault.ts'
+import type { Link } from '../../../host/link.ts'
+import { parseAddress } from '../address.ts'
+
+const device = 'lo'
+const label = 'lo:nodelet'
+
+interface Shown {
+  readonly ifname: string
+  readonly addr_info: readonly { readonly local?: string; readonly label?: string }[]
+}
+
+const prefixed = (address: string): string => `${address}/${parseAddress(address)?.family === 'IPv6' ? 128 : 32}`
+
+const isV6 = (address: string): boolean => parseAddress(address)?.family === 'IPv6'
+
+type Where = 'nowhere' | 'ours' | 'elsewhere'
+
+const find = (shown: readonly Shown[], address: string): Where => {
+  for (const { ifname, addr_info } of shown)
+    for (const info of addr_info)
+      if (info.local === address) return ifname === device && (isV6(address) || info.label === label) ? 'ours' : 'elsewhere'
+  return 'nowhere'
+}
+
+/**
+ * Puts the addresses on lo where this machine does not have them yet.
+ * @throws Fault `network` when the kernel refuses
+ */
+export const addOwnAddresses = async (link: Link, addresses: readonly string[]): Promise<void> => {
+  const shown = await link.query<Shown>(['addr', 'show'])
+  for (const address of addresses.filter(it => find(shown, it) === 'nowhere')) {
+    const marked = isV6(address) ? '' : ` label ${label}`
+    try {
+      await link.batch([`addr add ${prefixed(address)} dev ${device}${marked}`])
+    } catch (error) {
+      if (!isFault(error, 'already-exists')) throw error
+    }
+  }
+}
+
+/** Takes away those of the addresses that are ours; what is not there is fine. */
+export const removeOwnAddresses = async (link: Link, addresses: readonly string[]): Promise<void> => {
+  const shown = await link.query<Shown>(['addr', 'show'])
+  const ours = addresses.filter(address => find(shown, address) === 'ours')
+  await link.batch(ours.map(address => `addr del ${prefixed(address)} dev ${device}`))
+}
