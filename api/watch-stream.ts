@@ -13,7 +13,7 @@ const longestPauseMs = 1000
  * @throws Fault `unsupported` when the runtime has no such stream
  */
 export const keepOpen = async (
-  { clock, log, signal, onConnected, onLost }: Omit<TaskEventDeps, 'onEvent'>,
+  { clock, log, signal, onConnected, onLost }: Omit<TaskEventDeps, 'endpoint' | 'onEvent'>,
   open: (connected: () => void) => Promise<void>,
 ): Promise<void> => {
   let pauseMs = firstPauseMs
