@@ -2,7 +2,7 @@
 // Compiles commands of ip(8) and makes the bridge right; a bridge that is right already is not touched.
 // Addresses are added without duplicate address detection: nobody else is on this link, and waiting for it costs a second.
 import { readFile, writeFile } from 'node:fs/promises'
-import { Fault } from '../host/fault.ts'
+import { Fault, isFault } from '../host/fault.ts'
 import type { Link } from '../host/link.ts'
 import { type Network, toRangeSets } from './conf.ts'
 import { formatIp } from './ip.ts'
@@ -110,6 +110,14 @@ const uplinkMtu = async (link: Link, shown: readonly ShownLink[]): Promise<numbe
   return shown.find(it => it.ifname === routes[0]?.dev)?.mtu ?? 1500
 }
 
+export interface BridgeUse {
+  /** The gateway addresses that pods have routes through, as `address/length`. */
+  readonly inUse: ReadonlySet<string>
+  /** The host's ends of the pods that stand: they are put back on the bridge after somebody took it away. */
+  readonly hostLinks: ReadonlySet<string>
+  readonly withLocalhostPorts: boolean
+}
+
 export interface Base {
   /** What pods of this network get. */
   readonly mtu: number
@@ -123,13 +131,17 @@ export interface Base {
 export const ensureBridge = async (
   deps: { readonly link: Link; readonly sysctl: SysctlDeps },
   network: Network,
-  state: { readonly inUse: ReadonlySet<string>; readonly withLocalhostPorts: boolean },
+  state: BridgeUse,
 ): Promise<Base> => {
   const { link, sysctl } = deps
   const shown = await link.query<ShownLink>(['addr', 'show'])
   const mtu = network.mtu > 0 ? network.mtu : await uplinkMtu(link, shown)
   const bridge = shown.find(it => it.ifname === network.bridge)
   await link.batch(bridgeCommands(network, mtu, bridge, state.inUse))
+  await link.batch(portCommands(network, shown, state.hostLinks), { keepGoing: true }).catch((error: unknown) => {
+    // A pod that ended since we looked.
+    if (!isFault(error, 'not-found')) throw error
+  })
   await applySysctls(sysctl, bridgeSysctls(network, state.withLocalhostPorts))
   return { mtu, bridgeMac: bridge?.address ?? bridgeMacOf(network) }
 }
@@ -137,12 +149,20 @@ export const ensureBridge = async (
 // Without an address of its own a bridge takes the lowest of its ports and so changes it as pods come and go.
 const bridgeMacOf = (network: Network): string => macOf('bridge', network.bridge, ...gatewaysOf(network))
 
+const joinCommands = (network: Network, hostLink: string): readonly string[] => [
+  `link set dev ${hostLink} master ${network.bridge} up`,
+  ...(network.hairpinMode ? [`link set dev ${hostLink} type bridge_slave hairpin on`] : []),
+]
+
+/** The commands that bring pods back onto a bridge that they should be on. */
+export const portCommands = (network: Network, shown: readonly ShownLink[], hostLinks: ReadonlySet<string>): readonly string[] =>
+  shown.filter(it => hostLinks.has(it.ifname) && it.master !== network.bridge).flatMap(it => joinCommands(network, it.ifname))
+
 /** The commands that make a pod's pair, its inner end placed in the pod at once, and put the outer end on the bridge. */
 export const pairCommands = (network: Network, attachment: Attachment, mtu: number): readonly string[] => {
   const { hostLink, ifname, netns, mac } = attachment
   return [
     `link add ${hostLink} mtu ${mtu} address ${macOf('host', hostLink)} type veth peer name ${ifname} mtu ${mtu} address ${mac} netns ${netns}`,
-    `link set dev ${hostLink} master ${network.bridge} up`,
-    ...(network.hairpinMode ? [`link set dev ${hostLink} type bridge_slave hairpin on`] : []),
+    ...joinCommands(network, hostLink),
   ]
 }

@@ -103,7 +103,15 @@ export const holdNetworks = async (deps: CniDeps, dataDir: string): Promise<Netw
 
   const toOpen = (network: Network, store: Store): OpenNetwork => {
     let base: Promise<Base> | undefined
-    const make = () => ensureBridge(deps, network, { inUse: gatewaysInUse(store), withLocalhostPorts: hasPorts(store) })
+    const standing = () =>
+      new Set(
+        store
+          .all()
+          .filter(attachment => !leaving.has(attachment))
+          .map(attachment => attachment.hostLink),
+      )
+    const make = () =>
+      ensureBridge(deps, network, { inUse: gatewaysInUse(store), hostLinks: standing(), withLocalhostPorts: hasPorts(store) })
     return {
       network,
       store,
