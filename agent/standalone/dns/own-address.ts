@@ -33,7 +33,8 @@ const find = (shown: readonly Shown[], address: string): Where => {
 export const addOwnAddresses = async (link: Link, addresses: readonly string[]): Promise<void> => {
   const shown = await link.query<Shown>(['addr', 'show'])
   for (const address of addresses.filter(it => find(shown, it) === 'nowhere')) {
-    const marked = isV6(address) ? '' : ` label ${label}`
+    // Even on lo an IPv6 address is tentative at first, and bind refuses it until duplicate detection has run.
+    const marked = isV6(address) ? ' nodad' : ` label ${label}`
     try {
       await link.batch([`addr add ${prefixed(address)} dev ${device}${marked}`])
     } catch (error) {
