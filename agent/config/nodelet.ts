@@ -1,0 +1,83 @@
+// NodeletConfiguration, nodelet.dev/v1alpha1: what this program can be told that has no place in the configuration of kubelet or kube-proxy.
+// Pure: shape, defaults and rules.
+
+import { isAbsolute } from 'node:path'
+import type { InferOutput } from 'valibot'
+import { isCidr } from '../../api/validate/names.ts'
+import type { Report } from '../../api/validate/problem.ts'
+import { oneOf, optional, strict, text } from '../../api/validate/shape.ts'
+import { onePerFamily } from './ranges.ts'
+
+const mode = optional(oneOf(['auto', 'enabled', 'disabled']))
+
+export const nodeletSchema = strict({
+  socket: optional(text),
+  stateDir: optional(text),
+  cni: optional(strict({ mode, binDir: optional(text), confDir: optional(text) })),
+  standalone: optional(strict({ serviceCIDR: optional(text), nodePortRange: optional(text) })),
+  proxy: optional(strict({ mode })),
+})
+
+export type NodeletFields = InferOutput<typeof nodeletSchema>
+export type Mode = 'auto' | 'enabled' | 'disabled'
+
+export interface PortRange {
+  readonly first: number
+  /** Itself part of the range. */
+  readonly last: number
+}
+
+export interface NodeletConfiguration {
+  /** The unix socket on which the daemon answers, root only. */
+  readonly socket: string
+  /** Where the daemon keeps what must outlive it. */
+  readonly stateDir: string
+  /** Directories that are not given are found out from the runtime. */
+  readonly cni: { readonly mode: Mode; readonly binDir?: string; readonly confDir?: string }
+  readonly standalone: { readonly serviceCIDRs: readonly string[]; readonly nodePortRange: PortRange }
+  readonly proxy: { readonly mode: Mode }
+}
+
+const defaultPorts = '30000-32767'
+
+const splitRange = (range: string): PortRange => {
+  const [first = '', last = ''] = range.split('-')
+  return { first: Number(first), last: Number(last) }
+}
+
+/** The whole configuration, with its defaults. */
+export const withNodeletDefaults = (given: NodeletFields): NodeletConfiguration => ({
+  socket: given.socket ?? '/run/nodelet/nodelet.sock',
+  stateDir: given.stateDir ?? '/var/lib/nodelet',
+  cni: { ...given.cni, mode: given.cni?.mode ?? 'auto' },
+  standalone: {
+    serviceCIDRs: (given.standalone?.serviceCIDR ?? '10.96.0.0/16').split(',').map(range => range.trim()),
+    nodePortRange: splitRange(given.standalone?.nodePortRange ?? defaultPorts),
+  },
+  proxy: { mode: given.proxy?.mode ?? 'auto' },
+})
+
+/** Reports everything that is wrong with a NodeletConfiguration; `given` tells what was written. */
+export const checkNodelet = (report: Report, given: NodeletFields): void => {
+  const paths = {
+    socket: given.socket,
+    stateDir: given.stateDir,
+    'cni.binDir': given.cni?.binDir,
+    'cni.confDir': given.cni?.confDir,
+  }
+  for (const [path, value] of Object.entries(paths))
+    if (value !== undefined && !isAbsolute(value)) report(path, value, 'want an absolute path')
+  const ranges = given.standalone?.serviceCIDR?.split(',').map(range => range.trim()) ?? []
+  if (!ranges.every(isCidr) || !onePerFamily(ranges)) {
+    report(
+      'standalone.serviceCIDR',
+      given.standalone?.serviceCIDR,
+      'want a range such as 10.96.0.0/16, or one of each family with a comma between',
+    )
+  }
+  const ports = given.standalone?.nodePortRange
+  if (ports === undefined) return
+  const { first, last } = splitRange(ports)
+  if (!/^\d+-\d+$/.test(ports) || first < 1 || last > 65_535 || first > last)
+    report('standalone.nodePortRange', ports, `want two ports such as ${defaultPorts}`)
+}
