@@ -23,6 +23,7 @@ export interface RemoteStreams {
 }
 
 const ids = { error: 1, stdout: 3, stderr: 5, stdin: 7, resize: 9 }
+const streamNames = Object.keys(ids) as (keyof typeof ids)[]
 
 interface Status {
   readonly status?: string
@@ -37,19 +38,22 @@ interface Status {
  */
 export const runRemote = async (socket: Duplex, head: Buffer, streams: RemoteStreams): Promise<number> => {
   const { stdin, stdout, stderr, tty, onSize } = streams
-  const names = ['error', 'stdout', ...(tty ? ['resize'] : ['stderr']), ...(stdin ? ['stdin'] : [])] as (keyof typeof ids)[]
+  const wanted = { error: true, stdout: true, stderr: !tty, stdin: stdin !== undefined, resize: tty }
+  const names = streamNames.filter(name => wanted[name])
   names.forEach((name, i) => {
     socket.write(openStream(ids[name], { streamtype: name }, i === 0))
   })
   const tell = ({ columns, rows }: Size) =>
     void socket.write(toData(ids.resize, Buffer.from(`${JSON.stringify({ Width: columns, Height: rows })}\n`)))
-  const stopSizes = tty ? onSize?.(tell) : undefined
-  const stopInput = stdin && send(stdin, socket)
+  const stops: (() => void)[] = []
+  const onAccepted = () => {
+    if (tty && onSize) stops.push(onSize(tell))
+    if (stdin) stops.push(send(stdin, socket))
+  }
   try {
-    return toExitCode(await receive(socket, head, stdout, stderr))
+    return toExitCode(await receive({ socket, head, stdout, stderr, onAccepted }, names.length))
   } finally {
-    stopSizes?.()
-    stopInput?.()
+    for (const stop of stops) stop()
     socket.destroy()
   }
 }
@@ -69,9 +73,19 @@ const send = (stdin: Readable, socket: Duplex): (() => void) => {
   }
 }
 
-const receive = (socket: Duplex, head: Buffer, stdout: Writable, stderr: Writable): Promise<Status> =>
+interface Receiving {
+  readonly socket: Duplex
+  readonly head: Buffer
+  readonly stdout: Writable
+  readonly stderr: Writable
+  /** All streams are open. */
+  readonly onAccepted: () => void
+}
+
+const receive = ({ socket, head, stdout, stderr, onAccepted }: Receiving, streams: number): Promise<Status> =>
   new Promise((resolve, reject) => {
     let status = ''
+    let accepted = 0
     const pass = (to: Writable, data: Buffer) => {
       if (to.write(data)) return
       socket.pause()
@@ -79,7 +93,8 @@ const receive = (socket: Duplex, head: Buffer, stdout: Writable, stderr: Writabl
     }
     const onFrame = (frame: Frame) => {
       if (frame.type === 'ping') return void socket.write(frame.reply)
-      if (frame.type !== 'data') return
+      if (frame.type === 'refused') return reject(new Fault('runtime-refused', 'the runtime refused a stream of the command'))
+      if (frame.type === 'accepted') return ++accepted === streams ? onAccepted() : undefined
       if (frame.stream === ids.stdout) pass(stdout, frame.data)
       if (frame.stream === ids.stderr) pass(stderr, frame.data)
       if (frame.stream !== ids.error) return

@@ -35,6 +35,7 @@ t.test('frames are told whole, however the bytes come', async t => {
     const decode = createDecoder(frame => frames.push(frame))
     for (let i = 0; i < bytes.length; i += size) decode(bytes.subarray(i, i + size))
     t.same(frames, [
+      { type: 'accepted', stream: 1 },
       { type: 'data', stream: 3, data: Buffer.from('hello'), last: false },
       { type: 'ping', reply: ping },
       { type: 'data', stream: 1, data: Buffer.alloc(0), last: true },

@@ -4,13 +4,13 @@
 
 export type Frame =
   | { readonly type: 'data'; readonly stream: number; readonly data: Buffer; readonly last: boolean }
+  | { readonly type: 'accepted'; readonly stream: number }
   | { readonly type: 'ping'; readonly reply: Buffer }
-  | { readonly type: 'reset'; readonly stream: number }
-  | { readonly type: 'goaway' }
+  | { readonly type: 'refused'; readonly stream: number }
 
 const control = 0x80
 const version = 3
-const kinds = { syn: 1, reset: 3, ping: 6, goaway: 7 }
+const kinds = { syn: 1, reply: 2, reset: 3, ping: 6 }
 const fin = 0x01
 
 const toControl = (kind: number, body: Buffer): Buffer => {
@@ -22,7 +22,8 @@ const toControl = (kind: number, body: Buffer): Buffer => {
 }
 
 /**
- * Opens a stream with its headers.
+ * Opens a stream with its headers. Numbers are odd and grow, and data may follow when the stream was accepted: a server
+ * drops what comes before.
  * @param first whether it is the first of its connection: headers are one zlib stream per connection, whose start it carries
  */
 export const openStream = (stream: number, headers: Readonly<Record<string, string>>, first: boolean): Buffer => {
@@ -85,7 +86,7 @@ const toFrame = (frame: Buffer): Frame | undefined => {
   }
   const kind = frame.readUInt16BE(2)
   if (kind === kinds.ping) return { type: 'ping', reply: Buffer.from(frame) }
-  if (kind === kinds.reset) return { type: 'reset', stream: body.readUInt32BE(0) }
-  if (kind === kinds.goaway) return { type: 'goaway' }
+  if (kind === kinds.reply) return { type: 'accepted', stream: body.readUInt32BE(0) }
+  if (kind === kinds.reset) return { type: 'refused', stream: body.readUInt32BE(0) }
   return undefined
 }
