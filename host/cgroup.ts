@@ -145,8 +145,23 @@ const applyFile = async (dir: string, write: FileWrite): Promise<void> => {
 const removalTries = 10
 const killDeadlineMs = 5_000
 
-/** The machine's cgroups; reads its mounts once. */
+const refuseWithoutSystemd = async (): Promise<void> => {
+  if (await isThere('/run/systemd/system')) return
+  throw new Fault(
+    'unsupported',
+    'the systemd cgroup driver needs systemd as init, which does not run here: set cgroupDriver to cgroupfs',
+    {
+      retry: 'never',
+    },
+  )
+}
+
+/**
+ * The machine's cgroups; reads its mounts once.
+ * @throws Fault `unsupported` without any hierarchy, or for the systemd driver without systemd
+ */
 export const createCgroups = async ({ driver, exec, clock, layout: given }: CgroupsDeps): Promise<Cgroups> => {
+  if (driver === 'systemd') await refuseWithoutSystemd()
   const layout = given ?? toCgroupLayout(await readFile('/proc/self/mountinfo', 'utf8'))
   const { version, trees } = layout
   const slices = driver === 'systemd' ? createSlices({ exec, version }) : undefined
