@@ -43,19 +43,20 @@ interface Tally {
 
 /** Counts assertions of a parser and of its subtests; the line that sums a subtest up counts only when nothing in it did. */
 const count = (parser: Parser, path: string, tally: Tally): void => {
-  let pending: { readonly before: number } | undefined
+  let pending: { readonly seen: number; readonly failed: number } | undefined
   const seen = () => tally.passed + tally.skipped + tally.failures.length
   parser.on('child', (child: Parser) => {
-    pending = { before: seen() }
+    pending = { seen: seen(), failed: tally.failures.length }
     count(child, path, tally)
   })
   parser.on('assert', (result: Result) => {
     const summary = pending
     pending = undefined
     const failed = !result.ok && !result.todo
-    if (summary !== undefined && seen() > summary.before && (!failed || tally.failures.length > 0)) return
+    if (summary !== undefined && (failed ? tally.failures.length > summary.failed : seen() > summary.seen)) return
     if (result.skip || result.todo) tally.skipped += 1
     else if (failed) tally.failures.push(toFailure(path, result))
+    else if (summary !== undefined) tally.failures.push(`${path}: ${result.fullname}: asserted nothing`)
     else tally.passed += 1
   })
 }
