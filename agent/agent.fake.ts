@@ -31,12 +31,14 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
   const feed: Feed = after?.feed ?? { onEvent: () => undefined }
   const cri = after?.cri ?? createCriFake({ clock, images, onEvent: event => feed.onEvent(event) })
   const wanted = createStore<Pod>()
+  const live = createStore<Pod>()
   const configMaps = createStore<ConfigMap>()
   const secrets = createStore<Secret>()
   const events: string[] = []
   const calls: string[] = []
   const agent = createAgent({
     wanted,
+    live,
     configMaps,
     secrets,
     runtime: cri,
@@ -92,6 +94,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
   const started = agent.start(new AbortController().signal)
   return {
     agent,
+    live,
     clock,
     feed,
     cri,
@@ -104,10 +107,10 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
       await started
       for (let i = 0; i < 20; i++) await clock.advance(0)
     },
-    status: (name: string) => agent.live.get('default', name)?.status,
+    status: (name: string) => live.get('default', name)?.status,
     /** The state of a pod's first container in a word. */
     state: (name: string): string => {
-      const state = agent.live.get('default', name)?.status?.containerStatuses?.[0]?.state
+      const state = live.get('default', name)?.status?.containerStatuses?.[0]?.state
       return state?.running ? 'running' : (state?.waiting?.reason ?? state?.terminated?.reason ?? 'none')
     },
   }

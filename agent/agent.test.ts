@@ -72,7 +72,7 @@ t.test('a missing ConfigMap holds the container back, and it starts when the Con
 })
 
 t.test('a removed pod ends in order and leaves nothing', async t => {
-  const { wanted, cri, settle, calls, agent } = setup()
+  const { wanted, cri, settle, calls, live } = setup()
   wanted.put(namedPod('web'))
   await settle()
   const before = cri.calls.length
@@ -80,7 +80,7 @@ t.test('a removed pod ends in order and leaves nothing', async t => {
   await settle()
   t.equal(cri.sandboxes.size, 0)
   t.equal(cri.containers.size, 0)
-  t.equal(agent.live.list().length, 0)
+  t.equal(live.list().length, 0)
   t.match(calls, ['volumes web', 'teardown uid-of-web', 'cgroup uid-of-web'])
   t.same(
     methods(cri.calls.slice(before)).filter(it => !it.startsWith('list') && !it.endsWith('Status')),
@@ -89,7 +89,7 @@ t.test('a removed pod ends in order and leaves nothing', async t => {
 })
 
 t.test('a changed manifest is another pod, which starts when the old one is gone', async t => {
-  const { wanted, cri, settle, clock, agent } = setup()
+  const { wanted, cri, settle, clock, live } = setup()
   cri.programs.set('a', { ignoresStop: true })
   wanted.put(namedPod('web', {}, 'first'))
   await settle()
@@ -99,7 +99,7 @@ t.test('a changed manifest is another pod, which starts when the old one is gone
     [...cri.sandboxes.values()].map(it => it.config.metadata.uid),
     ['first'],
   )
-  t.ok(agent.live.get('default', 'web')?.metadata.deletionTimestamp)
+  t.ok(live.get('default', 'web')?.metadata.deletionTimestamp)
   wanted.put(namedPod('web', {}, 'third'))
   await settle()
   await clock.advance(5000)
@@ -108,7 +108,7 @@ t.test('a changed manifest is another pod, which starts when the old one is gone
     [...cri.sandboxes.values()].map(it => it.config.metadata.uid),
     ['third'],
   )
-  t.equal(agent.live.get('default', 'web')?.status?.phase, 'Running')
+  t.equal(live.get('default', 'web')?.status?.phase, 'Running')
 })
 
 t.test('a pod that never restarts and has ended keeps its container for its logs', async t => {

@@ -1,7 +1,7 @@
 // The pods' half of the daemon, put together: sources of wanted pods in, live pods out, the runtime and the machine in between.
 // main.ts builds what is handed in here and starts it; nothing here reads flags, files or signals.
 import type { Cri } from '../api/cri/cri.ts'
-import { createStore, keyOf, type Source } from '../api/source.ts'
+import { keyOf, type Source, type Store } from '../api/source.ts'
 import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '../api/types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
@@ -27,6 +27,8 @@ import type { PodWorker } from './worker.ts'
 
 export interface AgentDeps {
   readonly wanted: Source<Pod>
+  /** Filled here: pods with their live status. */
+  readonly live: Store<Pod>
   readonly configMaps: Source<ConfigMap>
   readonly secrets: Source<Secret>
   readonly runtime: Cri
@@ -45,8 +47,6 @@ export interface AgentDeps {
 }
 
 export interface Agent {
-  /** Pods with their live status. */
-  readonly live: Source<Pod>
   readonly pods: Pods
   readonly prober: Prober
   /** Feed of the runtime's events. */
@@ -57,8 +57,7 @@ export interface Agent {
 }
 
 export const createAgent = (deps: AgentDeps): Agent => {
-  const { runtime, clock, log, timeline } = deps
-  const live = createStore<Pod>()
+  const { runtime, clock, log, timeline, live } = deps
   const observer = createObserver({ runtime, clock })
   const prober = createProber({
     cri: runtime,
@@ -130,7 +129,6 @@ export const createAgent = (deps: AgentDeps): Agent => {
   })
   const follower = createFollower({ observer, pods, clock, log: log.child({ part: 'runtime' }) })
   return {
-    live,
     pods,
     prober,
     follower,

@@ -61,18 +61,18 @@ export const route = async (request: IncomingMessage, response: ServerResponse, 
   if (request.method !== 'GET')
     throw new Fault('unsupported', `${request.method} ${pathname} is not supported`, { retry: 'never' })
   const whole = wholes[pathname]
-  if (whole !== undefined) return sendJson(response, 200, whole(deps.view))
+  if (whole !== undefined) return sendJson(response, 200, await whole(deps.view))
   if (pathname === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok\n')
   const asked = podPath(pathname)
   if (asked === undefined) throw new Fault('not-found', `no such path: ${pathname}`, { retry: 'never' })
   await routePod(asked, searchParams, request, response, deps)
 }
 
-const wholes: Readonly<Record<string, (view: NodeView) => object>> = {
+const wholes: Readonly<Record<string, (view: NodeView) => object | Promise<object>>> = {
   '/v1/pods': view => toList(view.pods(), 'v1', 'Pod'),
   '/v1/services': view => toList(view.services(), 'v1', 'Service'),
   '/v1/endpoints': view => toList(view.endpointSlices(), 'discovery.k8s.io/v1', 'EndpointSlice'),
-  '/v1/node': view => ({ apiVersion: 'v1', kind: 'Node', ...view.node() }),
+  '/v1/node': async view => ({ apiVersion: 'v1', kind: 'Node', ...(await view.node()) }),
   '/v1/problems': view => ({ items: view.problems() }),
 }
 

@@ -84,6 +84,8 @@ const answer = async (request: IncomingMessage, response: ServerResponse, deps: 
   try {
     await route(request, response, deps)
   } catch (error) {
+    // Whoever follows a log goes away when they have seen enough.
+    if (request.socket.destroyed) return
     const { status, body } = toError(error)
     if (status === 500) deps.log.warn({ err: error, url: request.url }, 'a request failed')
     if (response.headersSent) return void response.destroy()

@@ -10,8 +10,8 @@ export interface NodeView {
   gonePods(): readonly Pod[]
   services(): readonly Service[]
   endpointSlices(): readonly EndpointSlice[]
-  /** The Node object. */
-  node(): KubeObject
+  /** The Node object, with the runtime's health as it is now. */
+  node(): KubeObject | Promise<KubeObject>
   problems(): readonly Problem[]
   timeline(podUid: string): PodTimeline | undefined
   /** The folder of a pod's logs: podLogsDir and `<namespace>_<name>_<uid>`. */

@@ -6,11 +6,13 @@ import type { Clock } from '../../../host/clock.ts'
 import { Fault } from '../../../host/fault.ts'
 import type { Link } from '../../../host/link.ts'
 import type { Log } from '../../../host/log.ts'
+import type { Nft } from '../../../host/nft.ts'
 import { canonicalAddress, parseRange } from '../address.ts'
 import { dnsAddressOf } from '../allocate.ts'
 import { createForwarder } from './forward.ts'
 import { normalName } from './names.ts'
 import { addOwnAddresses, removeOwnAddresses } from './own-address.ts'
+import { keepOwnPort, releaseOwnPort } from './own-port.ts'
 import { createNameservers } from './resolv-conf.ts'
 import { createResolve } from './resolve.ts'
 import { type DnsServer, startDnsServer } from './server.ts'
@@ -31,11 +33,12 @@ export interface DnsDeps {
   readonly clock: Clock
   readonly log: Log
   readonly link: Link
+  readonly nft: Pick<Nft, 'apply'>
 }
 
 export interface Dns {
   /**
-   * Takes the addresses and listens on them.
+   * Takes the addresses and listens on them; port 53 there stays ours whatever hostPorts pods have.
    * @throws Fault `network` when an address cannot be had or port 53 is taken; nothing is left behind then
    */
   start(): Promise<void>
@@ -54,7 +57,7 @@ export const clusterDnsAddresses = (serviceCIDRs: readonly string[]): readonly s
 const dnsPort = 53
 
 export const createDns = (deps: DnsDeps): Dns => {
-  const { clock, link } = deps
+  const { clock, link, nft } = deps
   const log = deps.log.child({ part: 'dns' })
   const addresses = deps.addresses.map(address => {
     const known = canonicalAddress(address)
@@ -68,6 +71,15 @@ export const createDns = (deps: DnsDeps): Dns => {
     stops = []
     for (const step of undo) await step()
   }
+  /** Without it cluster DNS works all the same, as long as no pod has hostPort 53. */
+  const claimPort = async () => {
+    stops.push(() => releaseOwnPort(nft).catch(error => log.warn({ err: error }, 'the table of cluster DNS was not removed')))
+    try {
+      await keepOwnPort(nft, addresses)
+    } catch (error) {
+      log.warn({ err: error }, 'a pod with hostPort 53 would get the questions for cluster DNS')
+    }
+  }
   const start = async () => {
     const { zone, stop: stopZone } = createZone(deps)
     stops.push(async () => stopZone())
@@ -78,6 +90,7 @@ export const createDns = (deps: DnsDeps): Dns => {
     const resolve = createResolve({ zone, config, forwarder })
     stops.push(() => removeOwnAddresses(link, addresses))
     await addOwnAddresses(link, addresses)
+    if (addresses.length > 99) await claimPort()
     for (const address of addresses) {
       const server: DnsServer = await startDnsServer({ address, port: dnsPort, resolve, clock, log })
       stops.push(server.stop)

@@ -8,6 +8,11 @@ import { parseAddress } from '../address.ts'
 const device = 'lo'
 const label = 'lo:nodelet'
 
+// Never the source address of what the host sends by itself: of scope host, or deprecated, where IPv6 knows no scope.
+// Even on lo an IPv6 address is tentative at first, and bind refuses it until duplicate detection has run: nodad.
+const manners4 = `scope host label ${label}`
+const manners6 = 'nodad preferred_lft 0'
+
 interface Shown {
   readonly ifname: string
   readonly addr_info: readonly { readonly local?: string; readonly label?: string }[]
@@ -33,10 +38,8 @@ const find = (shown: readonly Shown[], address: string): Where => {
 export const addOwnAddresses = async (link: Link, addresses: readonly string[]): Promise<void> => {
   const shown = await link.query<Shown>(['addr', 'show'])
   for (const address of addresses.filter(it => find(shown, it) === 'nowhere')) {
-    // Even on lo an IPv6 address is tentative at first, and bind refuses it until duplicate detection has run.
-    const marked = isV6(address) ? ' nodad' : ` label ${label}`
     try {
-      await link.batch([`addr add ${prefixed(address)} dev ${device}${marked}`])
+      await link.batch([`addr add ${prefixed(address)} dev ${device} ${isV6(address) ? manners6 : manners4}`])
     } catch (error) {
       if (!isFault(error, 'already-exists')) throw error
     }

@@ -1,7 +1,7 @@
 // What cluster DNS answers from: Services, their slices and the pods, looked up by name and by address. Kept up by the sources'
 // changes, so that a question costs a few map lookups and the answer is never older than the last change.
 // Holds no DNS: answer.ts makes records of it.
-import { keyOf, type Listener, type Source } from '../../../api/source.ts'
+import { keyOf, type Source } from '../../../api/source.ts'
 import { type EndpointSlice, type KubeObject, type Pod, type Service, serviceNameLabel } from '../../../api/types.ts'
 import { canonicalAddress } from '../address.ts'
 
@@ -18,7 +18,13 @@ export interface Zone {
 }
 
 /** Sets of keys under a name; an empty set is gone. */
-const createIndex = () => {
+interface Index {
+  get(name: string): ReadonlySet<string>
+  has(name: string): boolean
+  move(key: string, before: readonly string[], after: readonly string[]): void
+}
+
+const createIndex = (): Index => {
   const sets = new Map<string, Set<string>>()
   return {
     get: (name: string): ReadonlySet<string> => sets.get(name) ?? new Set(),
@@ -50,6 +56,37 @@ const podAddressesOf = ({ status }: Pod): readonly string[] =>
 
 const serviceOf = (slice: EndpointSlice): string => `${namespaceOf(slice)}/${slice.metadata.labels?.[serviceNameLabel] ?? ''}`
 
+const partsOf = (key: string): readonly [string, string] => {
+  const [namespace = '', name = ''] = key.split('/')
+  return [namespace, name]
+}
+
+/** Slices by their Service, and Services by the addresses of their endpoints. */
+const createSliceIndex = () => {
+  const byService = new Map<string, Map<string, EndpointSlice>>()
+  // An address may be in several slices of one Service: filed by slice, so that one that goes does not take the others along.
+  const byAddress = createIndex()
+  return {
+    of: (service: string): readonly EndpointSlice[] => [...(byService.get(service)?.values() ?? [])],
+    servicesAt: (address: string): readonly string[] => [
+      ...new Set([...byAddress.get(address)].map(key => key.slice(0, key.indexOf(' ')))),
+    ],
+    move: (before: EndpointSlice | undefined, after: EndpointSlice | undefined) => {
+      for (const [slice, isThere] of [[before, false] as const, [after, true] as const]) {
+        if (slice === undefined) continue
+        const service = serviceOf(slice)
+        const slices = byService.get(service) ?? new Map<string, EndpointSlice>()
+        byService.set(service, slices)
+        const addresses = endpointAddressesOf(slice)
+        byAddress.move(`${service} ${slice.metadata.name}`, isThere ? [] : addresses, isThere ? addresses : [])
+        if (isThere) slices.set(slice.metadata.name, slice)
+        else slices.delete(slice.metadata.name)
+        if (slices.size === 0) byService.delete(service)
+      }
+    },
+  }
+}
+
 export const createZone = (sources: {
   readonly services: Source<Service>
   readonly endpointSlices: Source<EndpointSlice>
@@ -57,70 +94,41 @@ export const createZone = (sources: {
 }): { readonly zone: Zone; readonly stop: () => void } => {
   const { services, endpointSlices, pods } = sources
   const byClusterIP = createIndex()
-  const byEndpoint = createIndex()
   const podsAt = createIndex()
   const namespaces = createIndex()
-  const slicesByService = new Map<string, Map<string, EndpointSlice>>()
+  const slices = createSliceIndex()
 
-  /** Keeps an index of names per object of a source. */
-  const indexed = <T extends KubeObject>(kind: string, track: (key: string, before?: T, after?: T) => void): Listener<T> => ({
-    changed: (before, after) => {
-      const object = after ?? before
-      if (object === undefined) return
-      track(`${kind} ${keyOf(object)}`, before, after)
-    },
-  })
-  const inNamespace = (key: string, before?: KubeObject, after?: KubeObject) =>
-    namespaces.move(key, before ? [namespaceOf(before)] : [], after ? [namespaceOf(after)] : [])
-  const moveSlice = (key: string, before?: EndpointSlice, after?: EndpointSlice) => {
-    byEndpoint.move(key, before ? endpointAddressesOf(before) : [], after ? endpointAddressesOf(after) : [])
-    if (before !== undefined) {
-      const of = slicesByService.get(serviceOf(before))
-      of?.delete(key)
-      if (of?.size === 0) slicesByService.delete(serviceOf(before))
-    }
-    if (after === undefined) return
-    const of = slicesByService.get(serviceOf(after)) ?? new Map<string, EndpointSlice>()
-    slicesByService.set(serviceOf(after), of.set(key, after))
-  }
-  const stops = [
-    services.subscribe(
-      indexed('service', (key, before, after) => {
-        inNamespace(key, before, after)
-        byClusterIP.move(key, before ? clusterIPsOf(before) : [], after ? clusterIPsOf(after) : [])
-      }),
-    ),
-    endpointSlices.subscribe(indexed('slice', moveSlice)),
-    pods.subscribe(
-      indexed('pod', (key, before, after) => {
-        inNamespace(key, before, after)
-        const names = (pod: Pod) => podAddressesOf(pod).map(address => `${namespaceOf(pod)} ${address}`)
-        podsAt.move(key, before ? names(before) : [], after ? names(after) : [])
-      }),
-    ),
-  ]
-  const serviceAt = (key: string) => {
-    const [namespace = '', name = ''] = key.slice(key.indexOf(' ') + 1).split('/')
-    return services.get(namespace, name)
-  }
-  const servicesWithEndpoint = (address: string): readonly (Service | undefined)[] => {
-    const slices = [...byEndpoint.get(address)].map(key => {
-      const [namespace = '', name = ''] = key.slice(key.indexOf(' ') + 1).split('/')
-      return endpointSlices.get(namespace, name)
+  /** Follows a source: what an object is filed under goes with it. */
+  const follow = <T extends KubeObject>(
+    source: Source<T>,
+    kind: string,
+    index: Index,
+    namesOf: (object: T) => readonly string[],
+  ) =>
+    source.subscribe({
+      changed: (before, after) => {
+        const object = after ?? before
+        if (object === undefined) return
+        index.move(keyOf(object), before ? namesOf(before) : [], after ? namesOf(after) : [])
+        namespaces.move(`${kind} ${keyOf(object)}`, before ? [namespaceOf(before)] : [], after ? [namespaceOf(after)] : [])
+      },
     })
-    return [...new Set(slices.flatMap(slice => (slice === undefined ? [] : [serviceOf(slice)])))].map(key => serviceAt(` ${key}`))
-  }
+  const stops = [
+    follow(services, 'service', byClusterIP, clusterIPsOf),
+    follow(pods, 'pod', podsAt, pod => podAddressesOf(pod).map(address => `${namespaceOf(pod)} ${address}`)),
+    endpointSlices.subscribe({ changed: slices.move }),
+  ]
   const zone: Zone = {
     get isSynced() {
       return services.isSynced && endpointSlices.isSynced && pods.isSynced
     },
     service: (namespace, name) => services.get(namespace, name),
-    slices: (namespace, name) => [...(slicesByService.get(`${namespace}/${name}`)?.values() ?? [])],
+    slices: (namespace, name) => slices.of(`${namespace}/${name}`),
     hasNamespace: namespace => namespaces.has(namespace),
     hasPod: (namespace, address) => podsAt.has(`${namespace} ${address}`),
     servicesAt: address => {
-      const owners = [...byClusterIP.get(address)].map(serviceAt)
-      return (owners.length > 0 ? owners : servicesWithEndpoint(address)).filter(service => service !== undefined)
+      const owners = byClusterIP.has(address) ? [...byClusterIP.get(address)] : slices.servicesAt(address)
+      return owners.map(key => services.get(...partsOf(key))).filter(service => service !== undefined)
     },
   }
   return { zone, stop: () => stops.forEach(stop => void stop()) }

@@ -1,0 +1,362 @@
+// `nodelet agent`: the daemon. The only place that joins pods, Services and pod network, and that knows signals.
+// Order of a start: the folder and Services, the socket (the CNI shim asks it), the pod network, then pods.
+// Crash-only: a signal stops the daemon and nothing else; pods, rules and addresses stay and the next start adopts them.
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createCri } from '../api/cri/client.ts'
+import type { Cri } from '../api/cri/cri.ts'
+import { chooseEvents } from '../api/events.ts'
+import { createStore, type Source, type Store } from '../api/source.ts'
+import type { EndpointSlice, Pod, Service } from '../api/types.ts'
+import { cleanupCni } from '../cni/cleanup.ts'
+import { installPlugin, uninstallPlugin } from '../cni/install.ts'
+import { systemCniDeps } from '../cni/main.ts'
+import { createCni } from '../cni/plugin.ts'
+import { table as cniTable } from '../cni/portmap.ts'
+import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
+import { systemClock as clock } from '../host/clock.ts'
+import { systemExec as exec } from '../host/exec.ts'
+import { describe, isFault } from '../host/fault.ts'
+import { createLink } from '../host/link.ts'
+import { createLog, type Log } from '../host/log.ts'
+import { cleanupProxy, createProxy } from '../proxy/main.ts'
+import type { Agent } from './agent.ts'
+import { cleanupPods } from './cleanup.ts'
+import type { AgentConfig } from './config/agent-config.ts'
+import { machineConfig } from './config/files.ts'
+import { loadAgentConfig } from './config/load.ts'
+import { createMachinery, type Machinery } from './machinery.ts'
+import { clusterDnsOf, createPods } from './pod-agent.ts'
+import { type CniFolders, readCgroupDriver, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
+import { createView } from './server/node-view.ts'
+import { createServer } from './server/server.ts'
+import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
+import { openAllocations } from './standalone/allocations.ts'
+import { createDns } from './standalone/dns/dns.ts'
+import { removeOwnAddresses } from './standalone/dns/own-address.ts'
+import { createStandaloneServices, type StandaloneServices } from './standalone/services.ts'
+import { createTimeline, type Timeline } from './timeline.ts'
+import { kubeletVersion } from './version.ts'
+
+/** The pod range of a node that nobody gave one. */
+const defaultPodCIDRs = ['10.244.0.0/24']
+
+/** Runs the daemon until a signal ends it. @returns the exit code: 0 done, 1 failed while running, 2 usage or configuration wrong */
+export const run = async (argv: readonly string[]): Promise<number> => {
+  try {
+    const { config, warnings } = await loadAgentConfig(argv, machineConfig)
+    if (config.cleanup) return await cleanUp(config)
+    const log = createLog({
+      verbosity: config.verbosity,
+      human: process.stderr.isTTY,
+      write: line => void process.stderr.write(line),
+    })
+    for (const warning of warnings) log.warn({}, warning)
+    return await runDaemon(config, log)
+  } catch (error) {
+    process.stderr.write(`nodelet agent: ${describe(error)}\n`)
+    return isFault(error, 'bad-config') ? 2 : 1
+  }
+}
+
+const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
+  const startedAt = clock.now()
+  const stopping = new AbortController()
+  const signalled = new Promise<void>(resolve => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve())
+  })
+  process.on('unhandledRejection', error => log.error({ err: error }, `a failure that nobody handled: ${describe(error)}`))
+  await mkdir(config.stateDir, { recursive: true, mode: 0o700 })
+  const runtime = createRuntime(config, log)
+  const cgroupDriver = config.cgroupDriverGiven
+    ? config.cgroupDriver
+    : await whenRuntimeAnswers(() => readCgroupDriver(runtime), log)
+  const manifests = createManifestSources({
+    path: config.staticPodPath ?? join(config.stateDir, 'no-manifests'),
+    nodeName: config.nodeName,
+    clock,
+    log: log.child({ part: 'folder' }),
+    fileCheckMs: config.fileCheckFrequency,
+  })
+  const { configMaps, secrets } = manifests
+  const machinery = await createMachinery({
+    config,
+    runtime,
+    cgroupDriver,
+    configMaps,
+    secrets,
+    version: kubeletVersion,
+    exec,
+    clock,
+    log,
+  })
+  const live = createStore<Pod>()
+  const timeline = createTimeline({ clock })
+  const network = await createPodNetwork(config, timeline, log)
+  const services = await startServices(config, manifests, live, machinery, network, log)
+  const agent = createPods({
+    config,
+    clock,
+    manifests,
+    runtime,
+    machinery,
+    live,
+    timeline,
+    startedAt,
+    services: services.services,
+    log,
+  })
+  const server = createServer({
+    path: config.socket,
+    view: createView(config, { manifests, live, timeline, ...services, machinery, runtime }),
+    cni: network.answer,
+    cri: runtime,
+    clock,
+    log: log.child({ part: 'socket' }),
+  })
+  await server.listen()
+  const running = startPods({ config, runtime, machinery, network, agent, log, signal: stopping.signal })
+  running.catch(error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`))
+  await signalled
+  log.info({}, 'stopping; pods and Services go on')
+  stopping.abort(new Error('the daemon is stopping'))
+  agent.stop()
+  manifests.stop()
+  await server.close()
+  await services.stop()
+  await network.close()
+  runtime.close()
+  return 0
+}
+
+const createRuntime = (config: AgentConfig, log: Log): Cri =>
+  createCri({
+    endpoint: config.runtimeSocket,
+    clock,
+    log: log.child({ part: 'cri' }),
+    timeouts: { requestMs: config.runtimeRequestTimeout },
+  })
+
+/** Asks until the runtime is there; says once that it is not. */
+const whenRuntimeAnswers = async <T>(ask: () => Promise<T>, log: Log): Promise<T> => {
+  for (let said = false; ; said = true) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!said) log.error({ err: error }, `the container runtime does not answer; trying again: ${describe(error)}`)
+      await clock.sleep(500)
+    }
+  }
+}
+
+interface PodNetwork {
+  readonly podCIDRs: readonly string[]
+  /** One call of the plugin: the shim's request in, its answer out. */
+  answer(body: string): Promise<string>
+  /** Puts the plugin where the runtime looks, and releases what no sandbox holds any more. */
+  install(folders: CniFolders, sandboxIds: Iterable<string>): Promise<void>
+  repair(): void
+  close(): Promise<void>
+}
+
+const cniDataDir = (config: AgentConfig): string => join(config.stateDir, 'cni')
+
+const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Log): Promise<PodNetwork> => {
+  const cniLog = log.child({ part: 'cni' })
+  const cni = createCni(await systemCniDeps(cniLog), cniDataDir(config))
+  const call = createCniHandler({ cni })
+  const podCIDRs = config.podCIDRs.length > 0 ? config.podCIDRs : defaultPodCIDRs
+  const ensureBase = () =>
+    cni.ensureBase().catch(error => cniLog.error({ err: error }, `the pod network cannot be set up: ${describe(error)}`))
+  return {
+    podCIDRs,
+    answer: async body => {
+      const request = decodeRequest(body)
+      const { CNI_COMMAND: verb, CNI_ARGS: args = '' } = request.env
+      const podUid = /(?:^|;)K8S_POD_UID=([^;]+)/.exec(args)?.[1]
+      const end = verb === 'ADD' && podUid !== undefined ? timeline.begin(podUid, { stage: 'cni' }) : undefined
+      const reply = await call(request)
+      end?.(reply.exitCode === 0 ? undefined : new Error(reply.stdout.trim()))
+      return encodeReply(reply)
+    },
+    install: async (folders, sandboxIds) => {
+      if (config.cni.mode === 'disabled') return
+      const installed = await installPlugin({
+        ...folders,
+        socket: config.socket,
+        standalone: [process.execPath, fileURLToPath(new URL('../cni/main.ts', import.meta.url))],
+        podCIDRs,
+        dataDir: cniDataDir(config),
+      })
+      cniLog.info({ ...installed, ...folders }, 'network plugin installed')
+      if (installed.conflist === 'foreign')
+        cniLog.warn({ confDir: folders.confDir }, 'another network configuration stands there: pods get their network from it')
+      await ensureBase()
+      const released = await cni.releaseUnknown(sandboxIds)
+      if (released.length > 0) cniLog.info({ released: released.length }, 'released the addresses of sandboxes that are gone')
+    },
+    repair: () => void ensureBase(),
+    close: () => cni.close(),
+  }
+}
+
+interface RunningServices {
+  readonly services: Source<Service>
+  readonly endpointSlices: Source<EndpointSlice>
+  readonly standalone: StandaloneServices
+  stop(): Promise<void>
+}
+
+/** Services of the folder: allocated, routed, and answered by name. What the host cannot do is said, and pods run without it. */
+const startServices = async (
+  config: AgentConfig,
+  manifests: ManifestSources,
+  pods: Store<Pod>,
+  { self }: Machinery,
+  network: PodNetwork,
+  log: Log,
+): Promise<RunningServices> => {
+  const { serviceCIDRs, nodePortRange } = config.standalone
+  const { nodeName, clusterDomain } = config
+  const allocations = await openAllocations({ path: join(config.stateDir, 'services.json'), clock, log })
+  const clusterDNS = clusterDnsOf(config)
+  const standalone = createStandaloneServices({
+    ...{
+      manifestServices: manifests.services,
+      pods,
+      allocations,
+      log: log.child({ part: 'services' }),
+      serviceCIDRs,
+      nodePortRange,
+    },
+    ...{ clusterDNS, nodeName },
+  })
+  const { services, endpointSlices } = standalone
+  const sorry = (what: string) => (error: unknown) => void log.error({ err: error }, `${what}: ${describe(error)}`)
+  const proxy =
+    config.proxy.mode === 'disabled'
+      ? undefined
+      : await startProxy(config, { services, endpointSlices }, self.addresses(), network, log).catch(
+          sorry('Services are not routed'),
+        )
+  const dns = createDns({
+    ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
+    ...{ clock, log, link: createLink(exec) },
+  })
+  const hasDns = clusterDNS.length > 0
+  if (hasDns) await dns.start().catch(sorry('cluster DNS does not answer'))
+  return {
+    services,
+    endpointSlices,
+    standalone,
+    stop: async () => {
+      standalone.stop()
+      await proxy?.stop()
+      await allocations.flush()
+    },
+  }
+}
+
+const startProxy = (
+  config: AgentConfig,
+  sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
+  nodeIPs: readonly string[],
+  network: PodNetwork,
+  log: Log,
+) => {
+  const { nodePortAddresses, mode, nftables } = config.proxy.config
+  return createProxy({
+    ...sources,
+    ...{ nodeName: config.nodeName, mode, exec, clock, log: log.child({ part: 'proxy' }) },
+    settings: {
+      nodeIPs,
+      nodePortAddresses: nodePortAddresses.length === 0 || nodePortAddresses.includes('primary') ? 'primary' : nodePortAddresses,
+      localTraffic: { by: 'cidr', cidrs: network.podCIDRs },
+      masqueradeAll: nftables.masqueradeAll,
+      masqueradeBit: nftables.masqueradeBit,
+    },
+    alsoWatch: { tables: [cniTable], onForeignChange: network.repair },
+  })
+}
+
+interface PodsStart {
+  readonly config: AgentConfig
+  readonly runtime: Cri
+  readonly machinery: Machinery
+  readonly network: PodNetwork
+  readonly agent: Agent
+  readonly log: Log
+  readonly signal: AbortSignal
+}
+
+const startPods = async ({ config, runtime, machinery, network, agent, log, signal }: PodsStart): Promise<void> => {
+  const { cgroups, self } = machinery
+  await cgroups.ensureRoots(self.enforced)
+  const folders = await whenRuntimeAnswers(() => readCniFolders(runtime), log)
+  const sandboxes = await whenRuntimeAnswers(() => runtime.listPodSandbox(), log)
+  const { binDir = folders.binDir, confDir = folders.confDir } = config.cni
+  await network.install(
+    { binDir, confDir },
+    sandboxes.map(it => it.id),
+  )
+  await agent.start(signal)
+  log.info({ node: config.nodeName, runtime: (await readRuntimeFacts(runtime)).version }, 'running pods')
+  const { onEvent, onConnected, onLost } = agent.follower
+  const watched = await chooseEvents({
+    endpoint: config.runtimeSocket,
+    clock,
+    log: log.child({ part: 'events' }),
+    onEvent,
+    onConnected,
+    onLost,
+    signal,
+  })
+  if (watched === 'none') log.warn({}, 'the runtime has no event stream: ends of containers are noticed within a second')
+}
+
+/** `nodelet agent --cleanup`: with the daemon stopped, takes away what it made and says what that was. */
+const cleanUp = async (config: AgentConfig): Promise<number> => {
+  const log = createLog({ verbosity: config.verbosity, human: true, write: line => void process.stderr.write(line) })
+  const failures: string[] = []
+  const removed = (what: string) => void process.stdout.write(`removed ${what}\n`)
+  const failed = (what: string) => {
+    failures.push(what)
+    process.stderr.write(`could not remove ${what}\n`)
+  }
+  const attempt = (what: string, work: () => Promise<readonly string[]>) =>
+    work().then(
+      all => all.forEach(removed),
+      error => failed(`${what}: ${describe(error)}`),
+    )
+  const runtime = createRuntime(config, log)
+  const nobody = createStore<never>()
+  const cgroupDriver = config.cgroupDriverGiven
+    ? config.cgroupDriver
+    : await readCgroupDriver(runtime).catch(() => config.cgroupDriver)
+  const { volumes, cgroups, containersDir } = await createMachinery({
+    config,
+    runtime,
+    cgroupDriver,
+    configMaps: nobody,
+    secrets: nobody,
+    version: kubeletVersion,
+    exec,
+    clock,
+    log,
+  })
+  const folders = await readCniFolders(runtime).catch(() => undefined)
+  const { binDir = folders?.binDir, confDir = folders?.confDir } = config.cni
+  await cleanupPods({ runtime, volumes, cgroups, podLogsDir: config.podLogsDir, containersDir, removed, failed })
+  await attempt('Service rules', () => cleanupProxy({ exec }))
+  await attempt('the pod network', async () => cleanupCni(await systemCniDeps(log), cniDataDir(config)))
+  await attempt('addresses of cluster DNS', () => removeOwnAddresses(createLink(exec), clusterDnsOf(config)).then(() => []))
+  if (binDir !== undefined && confDir !== undefined)
+    await attempt('the network plugin', () => uninstallPlugin({ binDir, confDir }))
+  await attempt('the files of the daemon', async () => {
+    for (const path of [config.stateDir, config.socket]) await rm(path, { recursive: true, force: true })
+    return [config.stateDir, config.socket]
+  })
+  runtime.close()
+  return failures.length === 0 ? 0 : 1
+}

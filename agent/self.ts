@@ -1,0 +1,114 @@
+// What this node is and has room for: its addresses, its allocatable resources, whom it admits, and the Node object that shows it.
+// Reads the machine once at the start and what changes (addresses, disk, memory) when it is asked.
+import { formatQuantity } from '../api/quantity.ts'
+import type { KubeObject, Pod, ResourceList } from '../api/types.ts'
+import type { Clock } from '../host/clock.ts'
+import { fileSystemSize, type Machine } from '../host/machine.ts'
+import { type Admission, admit } from './admit.ts'
+import {
+  allocatableOf,
+  capacityOf,
+  defaultLabels,
+  enforcedOf,
+  type NodeCondition,
+  type NodeSettings,
+  toNodeObject,
+} from './node.ts'
+import type { Amounts } from './qos.ts'
+import type { ResourceContext } from './resources.ts'
+import { rfc3339 } from './status.ts'
+import { toSysctlAllowList } from './sysctls.ts'
+
+export interface SelfDeps {
+  readonly name: string
+  readonly machine: Machine
+  readonly rootDir: string
+  readonly settings: NodeSettings
+  readonly allowedUnsafeSysctls: readonly string[]
+  readonly labels: Readonly<Record<string, string>>
+  readonly addresses: () => readonly string[]
+  readonly version: string
+  readonly clock: Clock
+}
+
+/** What the runtime said of itself. */
+export interface RuntimeFacts {
+  readonly version: string
+  /** What keeps it from running pods; empty when it is well. */
+  readonly troubles: readonly string[]
+}
+
+export interface Self {
+  readonly allocatable: ResourceList
+  /** What all pods together may use, for the cgroup that holds them. */
+  readonly enforced: { readonly milliCpu: number; readonly memoryBytes: number }
+  readonly addresses: () => readonly string[]
+  admit(pod: Pod, active: readonly Pod[]): Admission
+  node(runtime: RuntimeFacts): Promise<KubeObject>
+}
+
+export const createSelf = async (deps: SelfDeps): Promise<Self> => {
+  const { machine, settings, name, clock } = deps
+  const rootFs = await fileSystemSize(deps.rootDir)
+  const capacity = capacityOf(machine, rootFs, settings)
+  const amounts = allocatableOf(capacity, settings)
+  const labels = { ...defaultLabels(name, machine.architecture), ...deps.labels }
+  let conditions: readonly NodeCondition[] = []
+  const sysctls = toSysctlAllowList(machine.kernel, deps.allowedUnsafeSysctls)
+  const features = { userNamespaces: false, supplementalGroupsPolicy: false }
+  const admitting = {
+    name,
+    labels,
+    allocatable: amounts,
+    maxPods: amounts['pods'] ?? settings.maxPods,
+    sysctls,
+    hasAppArmor: machine.hasAppArmor,
+    features,
+  }
+  return {
+    allocatable: toList(amounts),
+    enforced: enforcedOf(capacity, settings),
+    addresses: deps.addresses,
+    admit: (pod, active) => admit(pod, active, admitting),
+    node: async runtime => {
+      const node = toNodeObject({
+        name,
+        machine,
+        rootFs: await fileSystemSize(deps.rootDir),
+        settings,
+        health: { troubles: runtime.troubles, memoryPressure: false, diskPressure: false, pidPressure: false },
+        before: conditions,
+        addresses: deps.addresses(),
+        labels,
+        version: deps.version,
+        runtime: runtime.version,
+        port: 0,
+        now: rfc3339(clock.now()),
+      })
+      conditions = node.status.conditions
+      return node
+    },
+  }
+}
+
+const toList = (amounts: Amounts): ResourceList =>
+  Object.fromEntries(
+    Object.entries(amounts).map(([name, amount]) => [name, name === 'cpu' ? `${amount}m` : formatQuantity(String(amount))]),
+  )
+
+/** What of machine and configuration decides the figures in cgroups. */
+export const resourceContext = (
+  machine: Machine,
+  cgroupVersion: 1 | 2,
+  { cpuCFSQuota, cpuCFSQuotaPeriod }: { readonly cpuCFSQuota: boolean; readonly cpuCFSQuotaPeriod: number },
+): ResourceContext => ({
+  cgroupVersion,
+  memoryBytes: machine.memoryBytes,
+  swapBytes: machine.swapBytes,
+  hasSwapController: machine.hasSwapController,
+  hugePageSizes: machine.hugePages.map(it => it.size),
+  cpuCfsQuota: cpuCFSQuota,
+  cpuCfsQuotaPeriodUs: cpuCFSQuotaPeriod * 1000,
+  singleProcessOomKill: cgroupVersion === 1,
+  swapBehavior: 'NoSwap',
+})

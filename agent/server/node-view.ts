@@ -1,0 +1,42 @@
+// What the socket shows, gathered from the daemon's parts.
+import { join } from 'node:path'
+import type { Cri } from '../../api/cri/cri.ts'
+import type { Source } from '../../api/source.ts'
+import type { EndpointSlice, Pod, Service } from '../../api/types.ts'
+import type { AgentConfig } from '../config/agent-config.ts'
+import { podLogFolder } from '../labels.ts'
+import type { Machinery } from '../machinery.ts'
+import { readRuntimeFacts } from '../runtime-facts.ts'
+import type { ManifestSources } from '../sources/manifests.ts'
+import type { StandaloneServices } from '../standalone/services.ts'
+import type { Timeline } from '../timeline.ts'
+import type { NodeView } from './view.ts'
+
+export interface Visible {
+  readonly manifests: ManifestSources
+  readonly live: Source<Pod>
+  readonly timeline: Timeline
+  readonly services: Source<Service>
+  readonly endpointSlices: Source<EndpointSlice>
+  readonly standalone: StandaloneServices
+  readonly machinery: Machinery
+  readonly runtime: Cri
+}
+
+/** The daemon as its socket shows it. */
+export const createView = (
+  config: AgentConfig,
+  { manifests, live, timeline, services, endpointSlices, standalone, machinery, runtime }: Visible,
+): NodeView => ({
+  pods: live.list,
+  gonePods: timeline.gone,
+  services: services.list,
+  endpointSlices: endpointSlices.list,
+  node: async () => machinery.self.node(await readRuntimeFacts(runtime)),
+  problems: () => [
+    ...manifests.problems().map(it => ({ since: '', code: 'bad-manifest', object: `file ${it.file}`, message: it.message })),
+    ...standalone.problems().map(it => ({ since: '', code: 'bad-manifest', ...it })),
+  ],
+  timeline: timeline.of,
+  logFolder: pod => join(config.podLogsDir, podLogFolder(pod)),
+})
