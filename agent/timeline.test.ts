@@ -41,6 +41,14 @@ t.test('what a pod waits for is set and taken back', async t => {
   t.notOk('waitingFor' in (timeline.of('u') ?? {}))
 })
 
+t.test('long texts are kept as one short line', async t => {
+  const timeline = createTimeline({ clock: fakeClock() })
+  timeline.record('u', { stage: 'probe', startedAt: 0, endedAt: 0, detail: `<html>\n  ${'x'.repeat(9000)}` })
+  const detail = timeline.of('u')?.spans[0]?.detail ?? ''
+  t.match(detail, /^<html> x+ …$/)
+  t.ok(detail.length < 500)
+})
+
 t.test('a pod that restarts for ever keeps its start and its newest spans', async t => {
   const timeline = createTimeline({ clock: fakeClock(), maxSpans: 20 })
   for (let i = 0; i < 100; i++) timeline.record('u', { stage: `s${i}`, startedAt: i, endedAt: i })

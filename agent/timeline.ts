@@ -75,6 +75,14 @@ interface Entry {
 // The first spans tell how the pod started, and stay; what goes is the oldest of the rest.
 const keptFromStart = 16
 
+// A probe's answer may be a whole page; a line of it tells enough.
+const longestText = 400
+
+const toLine = (text: string): string => {
+  const line = text.slice(0, longestText).replace(/\s+/g, ' ').trim()
+  return text.length > longestText ? `${line} …` : line
+}
+
 export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedMs = 15 * 60_000 }: TimelineDeps): Timeline => {
   const entries = new Map<string, Entry>()
 
@@ -104,6 +112,8 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
 
   const add = (podUid: string, span: Mutable<Span>): Entry => {
     const entry = entryOf(podUid)
+    if (span.detail !== undefined) span.detail = toLine(span.detail)
+    if (span.error !== undefined) span.error = toLine(span.error)
     entry.spans.push(span)
     if (entry.spans.length > maxSpans) {
       entry.spans.splice(Math.min(keptFromStart, maxSpans - 1), 1)
@@ -116,7 +126,7 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
     record: (podUid, span) => {
       const entry = add(podUid, { ...span })
       if (span.error !== undefined) {
-        entry.lastError = { at: span.endedAt ?? span.startedAt, stage: span.stage, message: span.error }
+        entry.lastError = { at: span.endedAt ?? span.startedAt, stage: span.stage, message: toLine(span.error) }
       }
     },
     begin: (podUid, begun) => {
@@ -126,7 +136,7 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
         if (span.endedAt !== undefined) return
         span.endedAt = clock.now()
         if (error === undefined) return
-        span.error = describe(error)
+        span.error = toLine(describe(error))
         entry.lastError = {
           at: span.endedAt,
           stage: span.stage,

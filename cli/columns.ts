@@ -13,6 +13,7 @@ export interface Columns<T> {
 export const toAge = (since: string | undefined, now: number): string => {
   if (since === undefined) return '<unknown>'
   const seconds = Math.floor((now - Date.parse(since)) / 1000)
+  if (Number.isNaN(seconds)) return '<unknown>'
   if (seconds < 0) return seconds < -1 ? '<invalid>' : '0s'
   const [minutes, hours, days] = [60, 3600, 86_400].map(unit => Math.floor(seconds / unit)) as [number, number, number]
   const both = (big: string, small: number, unit: string) => (small === 0 ? big : `${big}${small}${unit}`)

@@ -46,10 +46,13 @@ const createAsk = ({ cri, clock }: { readonly cri: ExecSync; readonly clock: Clo
       const command = expandStatic(probe.exec.command ?? [], container.env)
       return probeExec({ containerId, command, timeoutSeconds: timeoutMs / 1000 }, cri, signal)
     }
+    const host = probe.httpGet?.host || probe.tcpSocket?.host || podIP
+    // An empty host would be this machine's own loopback.
+    if (host === '') return { outcome: 'error', message: 'the pod has no address' }
     if (probe.httpGet) return probeHttp(toRequest(probe.httpGet, container, podIP, 'probe'), timeoutMs, sendHttp, signal)
     if (probe.tcpSocket) {
       const port = resolvePort(probe.tcpSocket.port, container)
-      return probeTcp({ host: probe.tcpSocket.host || podIP, port, timeoutMs }, clock, signal)
+      return probeTcp({ host, port, timeoutMs }, clock, signal)
     }
     if (probe.grpc) return probeGrpc({ host: podIP, port: probe.grpc.port, service: probe.grpc.service ?? '', timeoutMs }, signal)
     return { outcome: 'error', message: `missing probe handler for container "${container.name}"` }

@@ -207,7 +207,10 @@ t.test('a question that cannot be asked is tried three times and then counts as 
   )
   t.same(answer, { outcome: 'error', message: 'gone' })
   t.same(asked, [['x'], ['x'], ['x']])
-  t.same(await attempt({ tcpSocket: { port: 'none' } }, { container, containerId: 'id', podIPs: [] }, never), {
+  t.match(await attempt({ tcpSocket: { port: 1 } }, { container, containerId: 'id', podIPs: [] }, never), {
+    message: 'the pod has no address',
+  })
+  t.same(await attempt({ tcpSocket: { port: 'none' } }, { container, containerId: 'id', podIPs: ['::1'] }, never), {
     outcome: 'error',
     message: 'port none not found',
   })

@@ -56,6 +56,26 @@ t.test('a new container is asked at once and then each period, and its flip is t
   t.same(flips, ['0 u/c readiness success: said success'])
 })
 
+t.test('a flip is told in the event-loop turn in which its answer came', async t => {
+  const { promise, resolve } = Promise.withResolvers<{ outcome: Outcome; message: string }>()
+  const flips: string[] = []
+  const clock = fakeClock(started)
+  const prober = createProber({
+    cri: { execSync: () => Promise.reject(new Error('not asked')) },
+    clock,
+    log: silentLog,
+    onResult: (_, __, kind, result) => flips.push(`${kind} ${result}`),
+    jitterUntil: 0,
+    attempt: () => promise,
+  })
+  prober.sync('u', [build({ readinessProbe: probe }).target()])
+  await clock.advance(0)
+  const nextTurn = new Promise<string[]>(done => setImmediate(() => done([...flips])))
+  resolve({ outcome: 'success', message: '' })
+  t.same(await nextTurn, ['readiness success'])
+  prober.close()
+})
+
 t.test('the same sync again changes nothing', async t => {
   const { clock, asked, prober, target } = build({ readinessProbe: probe })
   for (let i = 0; i < 5; i++) {
