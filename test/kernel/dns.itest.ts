@@ -71,7 +71,7 @@ t.test('while it runs', async t => {
   t.teardown(dns.end)
 
   t.test('its addresses are the host’s own, on lo', async t => {
-    t.match(await loopback(), `inet ${dns4}/32 scope global lo:nodelet`)
+    t.match(await loopback(), `inet ${dns4}/32 scope host lo:nodelet`)
     t.match(await loopback(), `inet6 ${dns6}/128`)
   })
   for (const [name, from, type, asked, server, expected] of [
@@ -90,6 +90,21 @@ t.test('while it runs', async t => {
     t.match(await getent('ndots:5', 'ahostsv6', 'web.shop'), 'fd00:96::77')
     t.match(await getent('ndots:5', 'ahostsv4', 'db-0.db'), '10.244.0.5')
   })
+  t.test('a hostPort 53 on every address of the host does not get its questions', async t => {
+    const elsewhere = 'meta l4proto udp th dport 53 dnat ip to 10.244.0.99'
+    await host.run(['nft', '-f', '-'], {
+      input: `table inet hostport { chain pre { type nat hook prerouting priority -95; fib daddr type local ${elsewhere}; }; }\n`,
+    })
+    t.match(await nslookup(pod, 'a', 'web.shop.svc.cluster.local', dns4), 'Address: 10.96.7.7')
+    await host.run(['nft', 'delete', 'table', 'inet', 'hostport'])
+  })
+  t.test('a Service that takes the address over gets them', async t => {
+    await host.run(['nft', '-f', '-'], {
+      input: `table inet service { chain pre { type nat hook prerouting priority -100; ip daddr ${dns4} udp dport 53 dnat ip to 10.244.0.1:1; }; }\n`,
+    })
+    t.notMatch(await nslookup(pod, 'a', 'web.shop.svc.cluster.local', dns4), '10.96.7.7')
+    await host.run(['nft', 'delete', 'table', 'inet', 'service'])
+  })
   t.test('and over TCP', async t => t.match(await getent('ndots:5 use-vc', 'ahostsv4', 'web'), '10.96.7.7'))
 })
 
@@ -98,6 +113,7 @@ t.test('an orderly end takes the addresses away', async t => {
   await dns.end()
   t.notMatch(await loopback(), dns4)
   t.notMatch(await loopback(), dns6)
+  t.equal((await host.run(['nft', 'list', 'tables'])).stdout.trim(), '')
 })
 
 t.test('what a crash leaves is taken over and goes with the next end', async t => {

@@ -7,6 +7,7 @@ import { systemClock } from '../../host/clock.ts'
 import { systemExec } from '../../host/exec.ts'
 import { createLink } from '../../host/link.ts'
 import { silentLog } from '../../host/log.ts'
+import { createNft } from '../../host/nft.ts'
 
 const services = createStore<Service>()
 const endpointSlices = createStore<EndpointSlice>()
@@ -32,6 +33,7 @@ const dns = createDns({
   clock: systemClock,
   log: silentLog,
   link: createLink(systemExec),
+  nft: createNft(systemExec),
 })
 process.on('SIGTERM', () => dns.stop().then(() => process.exit(0)))
 await dns.start()

@@ -90,7 +90,7 @@ export const createDns = (deps: DnsDeps): Dns => {
     const resolve = createResolve({ zone, config, forwarder })
     stops.push(() => removeOwnAddresses(link, addresses))
     await addOwnAddresses(link, addresses)
-    if (addresses.length > 99) await claimPort()
+    await claimPort()
     for (const address of addresses) {
       const server: DnsServer = await startDnsServer({ address, port: dnsPort, resolve, clock, log })
       stops.push(server.stop)
