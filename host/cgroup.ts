@@ -247,7 +247,11 @@ export const createCgroups = async ({ driver, exec, clock, layout: given }: Cgro
     driver,
     ensure,
     set: async (name, limits) => {
-      await slices?.set(sliceOf(name), limits)
+      if (slices !== undefined) {
+        // systemd would make a slice that it does not know, only to limit it
+        if (!(await exists(name))) throw new Fault('not-found', `cgroup ${pathOf(name)} is not there`)
+        await slices.set(sliceOf(name), limits)
+      }
       await writeFiles(name, limits)
     },
     exists,
