@@ -39,6 +39,8 @@ export interface ProxyDeps {
   readonly clock: Clock
   readonly log: Log
   readonly onSynced?: (report: SyncReport) => void
+  /** Makes the kernel settings of this process's network; another namespace's are its owner's. */
+  readonly prepareKernel?: (log: Log) => Promise<void>
 }
 
 export interface ProxyStatus extends ProxierStatus {
@@ -88,7 +90,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     log.warn({ mode: deps.mode }, 'this mode is not there yet; Services are routed by nftables')
   const nft = createNft(exec)
   const families = await usableFamilies(nft, log)
-  await prepareSysctls(log)
+  await (deps.prepareKernel ?? prepareSysctls)(log)
 
   let settings: ProxySettings = { ...defaultSettings, ...deps.settings }
   let node: NodeView = { name: deps.nodeName, zone: deps.zone ?? '', ips: settings.nodeIPs }

@@ -1,6 +1,8 @@
 // The chains that a map's verdict leads to, made when they are first needed: one per distinct number of endpoints, not per Service.
 // A chain is a value; its name and rules follow from it. Pure text.
-// Numbers in the maps `endpoints` and `node-port-endpoints` are lanes: each kind of traffic has its own stretch of them.
+// Numbers in the endpoint maps are lanes: each kind of traffic has its own stretch of them. There is a map per protocol, because
+// nft 1.0.6 cannot add a rule that looks up a map of `th dport` by `typeof` once the map is in the kernel.
+import type { Protocol } from '../../api/types.ts'
 import type { FamilyWords } from './words.ts'
 
 /** How a frontend is found: by its own address, or by port on any address of the node. */
@@ -13,6 +15,7 @@ export const slotStart: Readonly<Record<LaneName, number>> = { main: 131_072, in
 
 export interface Pick {
   readonly keyed: Keyed
+  readonly protocol: Protocol
   readonly lane: LaneName
   readonly count: number
   /** How many numbers a remembered client may hold: 0 (nobody is remembered) or a power of two, so that few chains differ. */
@@ -37,10 +40,11 @@ export interface ChainWords {
 }
 
 const ports = 'meta l4proto { tcp, udp, sctp }'
-const setNames = {
-  address: { endpoints: 'endpoints', inside: 'inside-ips' },
-  'node-port': { endpoints: 'node-port-endpoints', inside: 'inside-node-ports' },
-} as const
+const insideMap = { address: 'inside-ips', 'node-port': 'inside-node-ports' } as const
+
+/** The map that holds the endpoints of one kind of frontend and one protocol. */
+export const endpointMap = (keyed: Keyed, protocol: Protocol): string =>
+  `${keyed === 'node-port' ? 'node-port-' : ''}endpoints-${protocol.toLowerCase()}`
 
 /** The expression that a frontend is looked up by. */
 export const keyExpression = ({ table }: FamilyWords, keyed: Keyed): string =>
@@ -49,8 +53,8 @@ export const keyExpression = ({ table }: FamilyWords, keyed: Keyed): string =>
 /** The power of two that holds this many numbers; at least 4. */
 export const slotsFor = (used: number): number => (used === 0 ? 0 : Math.max(4, 2 ** Math.ceil(Math.log2(used))))
 
-const prefix = ({ keyed, lane }: { keyed: Keyed; lane: LaneName }): string =>
-  `${keyed === 'node-port' ? 'node-port-' : ''}${lane === 'inside' ? 'inside-' : ''}`
+const prefix = ({ keyed, lane, protocol }: Pick): string =>
+  `${keyed === 'node-port' ? 'node-port-' : ''}${lane === 'inside' ? 'inside-' : ''}${protocol.toLowerCase()}-`
 const rememberedName = (pick: Pick): string => `${prefix(pick)}remembered-${pick.slots}`
 const plainName = (pick: Pick): string => `${prefix(pick)}pick-${pick.count}`
 const pickName = (pick: Pick): string => (pick.slots === 0 ? plainName(pick) : `${plainName(pick)}-of-${pick.slots}`)
@@ -61,12 +65,15 @@ export const entryName = (entry: Entry): string => `${wayPrefix[entry.way]}${pic
 export const rememberName = (slot: number, seconds: number): string => `remember-${slot}-for-${seconds}`
 const fromHostName = (keyed: Keyed): string => (keyed === 'address' ? 'from-host' : 'node-port-from-host')
 
-const dnat = (words: ChainWords, { keyed }: Pick, number: string): string =>
-  `dnat ${words.family.table} to ${keyExpression(words.family, keyed)} . ${number} map @${setNames[keyed].endpoints}`
+const dnat = ({ family: { table } }: ChainWords, { keyed, protocol }: Pick, number: string): string => {
+  const port = `${protocol.toLowerCase()} dport`
+  const key = keyed === 'address' ? `${table} daddr . ${port}` : port
+  return `dnat ${table} to ${key} . ${number} map @${endpointMap(keyed, protocol)}`
+}
 
 const pickRule = (words: ChainWords, pick: Pick): string => {
   const offset = laneStart[pick.lane] === 0 ? '' : ` offset ${laneStart[pick.lane]}`
-  return `${ports} ${dnat(words, pick, `numgen random mod ${pick.count}${offset}`)}`
+  return dnat(words, pick, `numgen random mod ${pick.count}${offset}`)
 }
 
 // `numgen random mod 1 offset N` is the constant N: nft takes no plain number inside a concatenation.
@@ -75,9 +82,10 @@ const constant = (number: number): string => `numgen random mod 1 offset ${numbe
 const rememberedRules = (words: ChainWords, pick: Pick): readonly string[] =>
   Array.from({ length: pick.slots }, (_, slot) => {
     const { table } = words.family
-    const client = `${table} saddr . ${keyExpression(words.family, 'address')} . ${constant(slot)} @affinity`
+    const port = `${pick.protocol.toLowerCase()} dport`
+    const client = `${table} saddr . ${table} daddr . meta l4proto . ${port} . ${constant(slot)} @affinity`
     // An endpoint that has gone is no longer in the map: the rule then does not match and the client is given another one.
-    return `${ports} ${client} ${dnat(words, pick, constant(slotStart[pick.lane] + slot))}`
+    return `${client} ${dnat(words, pick, constant(slotStart[pick.lane] + slot))}`
   })
 
 const pickChains = (words: ChainWords, pick: Pick): readonly Chain[] => {
@@ -97,7 +105,7 @@ export const entryChains = (words: ChainWords, entry: Entry): readonly Chain[] =
   if (entry.way === 'plain') return inner
   const rest = entry.count === 0 ? [] : [`goto ${pickName(entry)}`]
   if (entry.way === 'masquerade') return [...inner, { name: entryName(entry), rules: [setMark(words), ...rest] }]
-  const lookup = `${keyExpression(words.family, entry.keyed)} vmap @${setNames[entry.keyed].inside}`
+  const lookup = `${keyExpression(words.family, entry.keyed)} vmap @${insideMap[entry.keyed]}`
   const rules = [
     ...words.fromPods.map(condition => `${condition} ${lookup}`),
     `fib saddr type local jump ${fromHostName(entry.keyed)}`,
@@ -108,7 +116,7 @@ export const entryChains = (words: ChainWords, entry: Entry): readonly Chain[] =
 /** Traffic of the host itself takes the way of its pods, but needs the node's address to find back. */
 export const fromHostChain = (words: ChainWords, keyed: Keyed): Chain => ({
   name: fromHostName(keyed),
-  rules: [setMark(words), `${keyExpression(words.family, keyed)} vmap @${setNames[keyed].inside}`, takeMark(words)],
+  rules: [setMark(words), `${keyExpression(words.family, keyed)} vmap @${insideMap[keyed]}`, takeMark(words)],
 })
 
 /** Remembers the client of the connection that is being set up: it holds number `slot` for `seconds` from now. */

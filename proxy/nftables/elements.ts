@@ -1,7 +1,17 @@
 // What a frontend is in the kernel's maps and sets. Pure: from what was placed before and what is wanted now to the new placement,
 // and from a placement to its elements. Everything but `hairpin` and `cluster-ips` belongs to one frontend alone.
 import type { Destination, Frontend, Lane } from '../model.ts'
-import { type Entry, entryName, type Keyed, type LaneName, laneStart, rememberName, slotStart, slotsFor } from './chains.ts'
+import {
+  type Entry,
+  endpointMap,
+  entryName,
+  type Keyed,
+  type LaneName,
+  laneStart,
+  rememberName,
+  slotStart,
+  slotsFor,
+} from './chains.ts'
 
 /** A frontend with the numbers that its endpoints hold in the kernel. */
 export interface Placed {
@@ -45,7 +55,6 @@ const names = {
     service: 'service-ips',
     inside: 'inside-ips',
     refused: 'no-endpoint-ips',
-    endpoints: 'endpoints',
     affinity: 'affinity-ips',
     guarded: 'guarded-ips',
     ranges: 'source-ranges',
@@ -54,7 +63,6 @@ const names = {
     service: 'service-node-ports',
     inside: 'inside-node-ports',
     refused: 'no-endpoint-node-ports',
-    endpoints: 'node-port-endpoints',
     affinity: 'affinity-node-ports',
     guarded: 'guarded-node-ports',
     ranges: 'node-port-source-ranges',
@@ -70,6 +78,7 @@ export const entriesOf = ({ frontend, main, inside, slots }: Placed): { main: En
   const way = frontend.inside !== undefined ? 'split' : frontend.masquerade === 'always' ? 'masquerade' : 'plain'
   const entry = (lane: LaneName, list: readonly string[], how: Entry['way']): Entry => ({
     keyed,
+    protocol: frontend.protocol,
     lane,
     count: list.length,
     slots: list.length === 0 ? 0 : remembered,
@@ -89,21 +98,24 @@ export const ownElements = (placed: Placed): readonly Element[] => {
   const key = frontend.kind === 'node-port' ? port : `${frontend.ip} . ${port}`
   const entries = entriesOf(placed)
   const elements: Element[] = []
-  const add = (set: string, at: string, value?: string) => void elements.push({ set, key: at, value })
+  const add = (set: string, key: string, value?: string) => void elements.push({ set, key, value })
 
   if (entries.main !== undefined) add(in_.service, key, `goto ${entryName(entries.main)}`)
   if (entries.inside !== undefined) add(in_.inside, key, `goto ${entryName(entries.inside)}`)
-  if (main.length === 0) add(in_.refused, key, frontend.lane.otherwise === 'drop' ? 'drop' : 'goto reject')
-  main.forEach((to, index) => {
-    add(in_.endpoints, `${key} . ${laneStart.main + index}`, to)
-  })
-  inside.forEach((to, index) => {
-    add(in_.endpoints, `${key} . ${laneStart.inside + index}`, to)
-  })
+  if (main.length === 0) add(in_.refused, key, frontend.lane.otherwise === 'drop' ? 'drop' : 'goto reject-it')
+  const endpoints = endpointMap(keyedBy(frontend), frontend.protocol)
+  const at = frontend.kind === 'node-port' ? `${frontend.port}` : `${frontend.ip} . ${frontend.port}`
+  for (const [start, list] of [
+    [laneStart.main, main],
+    [laneStart.inside, inside],
+  ] as const)
+    list.forEach((to, index) => {
+      add(endpoints, `${at} . ${start + index}`, to)
+    })
   slots.forEach((to, slot) => {
     if (to === undefined) return
-    if (main.includes(to)) add(in_.endpoints, `${key} . ${slotStart.main + slot}`, to)
-    if (inside.includes(to)) add(in_.endpoints, `${key} . ${slotStart.inside + slot}`, to)
+    if (main.includes(to)) add(endpoints, `${at} . ${slotStart.main + slot}`, to)
+    if (inside.includes(to)) add(endpoints, `${at} . ${slotStart.inside + slot}`, to)
     add(in_.affinity, `${key} . ${to}`, `goto ${rememberName(slot, frontend.affinitySeconds)}`)
   })
   if (frontend.sourceRanges !== undefined) {

@@ -4,34 +4,42 @@
 import { signatureSet } from '../../host/nftmonitor.ts'
 import type { ProxySettings } from '../settings.ts'
 import { masqueradeMark, nodePortRanges, podRanges } from '../settings.ts'
-import { type Chain, type ChainWords, fromHostChain, keyExpression, setMark, takeMark } from './chains.ts'
+import { type Chain, type ChainWords, endpointMap, fromHostChain, keyExpression, setMark, takeMark } from './chains.ts'
 import { type FamilyWords, tableName } from './words.ts'
 
 const ports = 'meta l4proto { tcp, udp, sctp }'
+const protocols = ['TCP', 'UDP', 'SCTP'] as const
+
+// A number (`integer`) can only be part of a key by `typeof`; everything else is declared by its types.
 const number = 'numgen random mod 2'
 
 const sets = (words: FamilyWords): readonly string[] => {
-  const t = words.table
-  const address = keyExpression(words, 'address')
-  const port = keyExpression(words, 'node-port')
+  const { table: t, address } = words
+  const port = 'inet_proto . inet_service'
+  const frontend = `${address} . ${port}`
   return [
     `set ${signatureSet} { type mark ; }`,
-    `set cluster-ips { type ${words.address} ; }`,
-    `set node-port-ips { type ${words.address} ; flags interval ; }`,
-    `set hairpin { type ${words.address} . ${words.address} ; }`,
-    ...['service-ips', 'inside-ips', 'no-endpoint-ips'].map(name => `map ${name} { typeof ${address} : verdict ; }`),
+    `set cluster-ips { type ${address} ; }`,
+    `set node-port-ips { type ${address} ; flags interval ; }`,
+    `set hairpin { type ${address} . ${address} ; }`,
+    ...['service-ips', 'inside-ips', 'no-endpoint-ips'].map(name => `map ${name} { type ${frontend} : verdict ; }`),
     ...['service-node-ports', 'inside-node-ports', 'no-endpoint-node-ports'].map(
-      name => `map ${name} { typeof ${port} : verdict ; }`,
+      name => `map ${name} { type ${port} : verdict ; }`,
     ),
-    `map endpoints { typeof ${address} . ${number} : ${t} daddr . th dport ; }`,
-    `map node-port-endpoints { typeof ${port} . ${number} : ${t} daddr . th dport ; }`,
-    `set affinity { typeof ${t} saddr . ${address} . ${number} ; size 262144 ; flags dynamic,timeout ; }`,
-    `map affinity-ips { typeof ${address} . ${t} daddr . th dport : verdict ; }`,
-    `map affinity-node-ports { typeof ${port} . ${t} daddr . th dport : verdict ; }`,
-    `set guarded-ips { typeof ${address} ; }`,
-    `set guarded-node-ports { typeof ${port} ; }`,
-    `set source-ranges { typeof ${address} . ${t} saddr ; flags interval ; }`,
-    `set node-port-source-ranges { typeof ${port} . ${t} saddr ; flags interval ; }`,
+    ...protocols.flatMap(protocol => {
+      const dport = `${protocol.toLowerCase()} dport`
+      return [
+        `map ${endpointMap('address', protocol)} { typeof ${t} daddr . ${dport} . ${number} : ${t} daddr . ${dport} ; }`,
+        `map ${endpointMap('node-port', protocol)} { typeof ${dport} . ${number} : ${t} daddr . ${dport} ; }`,
+      ]
+    }),
+    `set affinity { typeof ${t} saddr . ${t} daddr . meta l4proto . th dport . ${number} ; size 262144 ; flags dynamic,timeout ; }`,
+    `map affinity-ips { type ${frontend} . ${address} . inet_service : verdict ; }`,
+    `map affinity-node-ports { type ${port} . ${address} . inet_service : verdict ; }`,
+    `set guarded-ips { type ${frontend} ; }`,
+    `set guarded-node-ports { type ${port} ; }`,
+    `set source-ranges { type ${frontend} . ${address} ; flags interval ; }`,
+    `set node-port-source-ranges { type ${port} . ${address} ; flags interval ; }`,
   ]
 }
 
@@ -87,11 +95,11 @@ const chains = (words: ChainWords, settings: ProxySettings): readonly Chain[] =>
         `${ports} ct original ${t} daddr @node-port-ips meta l4proto . ct original proto-dst . ${t} daddr . th dport vmap @affinity-node-ports`,
       ],
     },
-    { name: 'reject', rules: ['meta l4proto tcp reject with tcp reset', 'reject'] },
+    { name: 'reject-it', rules: ['meta l4proto tcp reject with tcp reset', 'reject'] },
     // What was sent to an endpoint has that endpoint's address by now, and is nobody's to refuse.
     { name: 'refuse', rules: ['ct status dnat return', `${address} vmap @no-endpoint-ips`] },
     { name: 'refuse-node-ports', rules: ['ct status dnat return', `${toNode} ${port} vmap @no-endpoint-node-ports`] },
-    { name: 'refuse-unknown-ports', rules: ['ct status dnat return', `${t} daddr @cluster-ips goto reject`] },
+    { name: 'refuse-unknown-ports', rules: ['ct status dnat return', `${t} daddr @cluster-ips goto reject-it`] },
     {
       name: 'source-ranges-check',
       rules: [
