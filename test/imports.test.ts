@@ -62,7 +62,12 @@ const allowed: Readonly<Record<string, { readonly values: readonly string[]; rea
   cli: { values: ['host'], types: ['agent', 'api'] },
 }
 // Where the parts are put together.
-const composers: Readonly<Record<string, readonly string[]>> = { 'agent/main.ts': ['proxy', 'cni'] }
+const composers: Readonly<Record<string, readonly string[]>> = {
+  'agent/main.ts': ['proxy', 'cni'],
+  // the entry of the program: loads the one part that is asked for
+  'cli/main.ts': ['agent', 'api', 'proxy', 'cni'],
+  'host/version.ts': ['package.json'],
+}
 
 const mayImport = (path: string, to: string, typeOnly: boolean): boolean => {
   const rule = allowed[zoneOf(path)]

@@ -65,8 +65,9 @@ const messageOf = (issue: v.BaseIssue<unknown>, last: string): string => {
   if (isMissing(issue)) return 'required'
   if (issue.type === 'string') return `want a string, not ${kindOf(issue.input)}${quoted(issue.input)}`
   if (issue.type === 'picklist') {
-    const options = (issue as v.PicklistIssue).requirement as readonly unknown[] | undefined
-    return `want one of ${options?.join(', ') ?? issue.expected?.replaceAll(/["()]/g, '').replaceAll(' | ', ', ')}`
+    // an empty choice is the same as none and needs no mention
+    const options = (issue.expected ?? '').replaceAll(/["()]/g, '').split(' | ')
+    return `want one of ${options.filter(option => option !== '').join(', ')}`
   }
   return wants[issue.type] ?? issue.message
 }

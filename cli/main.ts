@@ -1,0 +1,126 @@
+// The entry of the program: which sub-command is asked for, by word, by the name it was called by, or by the CNI's environment.
+// Loads nothing but the one that runs: the plugin and the commands must start fast, the daemon must not carry what it does not use.
+import { systemExec } from '../host/exec.ts'
+import { describe, Fault, isFault } from '../host/fault.ts'
+import { kubeletVersion, version } from '../host/version.ts'
+
+type Run = (argv: readonly string[]) => Promise<number>
+
+interface Command {
+  readonly summary: string
+  readonly run: Run
+}
+
+/** `nodelet proxy`: takes kube-proxy's rules away; running alone needs a client of the apiserver. */
+const runProxy: Run = async argv => {
+  const [{ loadProxyConfig }, { readFile }] = await Promise.all([
+    import('../api/config/proxy-config.ts'),
+    import('node:fs/promises'),
+  ])
+  const { cleanup } = await loadProxyConfig(argv, file => readFile(file, 'utf8'))
+  if (!cleanup) {
+    throw new Fault(
+      'unsupported',
+      'the proxy does not run alone yet: `nodelet agent --proxy-config FILE` runs it in the daemon',
+      { retry: 'never' },
+    )
+  }
+  const { cleanupProxy } = await import('../proxy/main.ts')
+  for (const removed of await cleanupProxy({ exec: systemExec })) process.stdout.write(`${removed}\n`)
+  return 0
+}
+
+const commands: Readonly<Record<string, Command>> = {
+  agent: {
+    summary: 'the daemon; takes the flags and files of a kubelet',
+    run: async argv => (await import('../agent/main.ts')).run(argv),
+  },
+  proxy: { summary: 'Service routing alone; takes the flags and files of kube-proxy', run: runProxy },
+  cni: {
+    summary: 'the CNI plugin, by hand: CNI_* in the environment, the configuration on stdin',
+    run: async () => (await import('../cni/main.ts')).runPlugin(),
+  },
+  get: {
+    summary: 'pods, services, endpoints, node or problems of this machine',
+    run: async argv => (await import('./get.ts')).run(argv),
+  },
+  logs: { summary: 'what a container wrote', run: async argv => (await import('./logs.ts')).run(argv) },
+  exec: { summary: 'runs a program in a container', run: async argv => (await import('./exec.ts')).run(argv) },
+  why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
+}
+
+/** What links to this program are called, and what they then are. */
+const disguises: Readonly<Record<string, string>> = { kubelet: 'agent', 'kube-proxy': 'proxy' }
+
+export interface Call {
+  /** The last part of the path by which the program was called. */
+  readonly calledAs: string
+  readonly argv: readonly string[]
+  /** CNI_COMMAND is set. */
+  readonly isPlugin: boolean
+}
+
+export type Decision =
+  | { readonly do: 'run'; readonly command: string; readonly argv: readonly string[] }
+  | { readonly do: 'print'; readonly text: string }
+  | { readonly do: 'refuse'; readonly text: string }
+
+const help = (): string => {
+  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(6)} ${summary}\n`)
+  return `usage: nodelet COMMAND [flags]\n\n${rows.join('')}\nnodelet COMMAND --help says more; nodelet --version prints the version.\n`
+}
+
+const versionText = (disguised: boolean): string => (disguised ? `Kubernetes ${kubeletVersion}\n` : `nodelet ${version}\n`)
+
+/** What a call asks for. */
+export const decide = ({ calledAs, argv, isPlugin }: Call): Decision => {
+  if (isPlugin) return { do: 'run', command: 'cni', argv }
+  const disguise = disguises[calledAs]
+  const [first, ...rest] = disguise === undefined ? argv : [disguise, ...argv]
+  const isDaemon = first === 'agent' || first === 'proxy'
+  if (isDaemon && rest.some(word => word === '--version' || word === '--version=true'))
+    return { do: 'print', text: versionText(true) }
+  if (first === '--version' || first === 'version') return { do: 'print', text: versionText(false) }
+  if (first === undefined) return { do: 'refuse', text: help() }
+  if (first === 'help' || first === '--help' || first === '-h') return { do: 'print', text: help() }
+  if (isDaemon && rest.some(word => word === '--help' || word === '-h')) {
+    const [upstream, ours] =
+      first === 'agent' ? ['the kubelet', 'docs/configuration.md'] : ['kube-proxy', 'docs/configuration.md']
+    return {
+      do: 'print',
+      text: `usage: nodelet ${first} [flags of ${upstream}]\n\n${commands[first]!.summary}; ${ours} lists them.\n`,
+    }
+  }
+  if (Object.hasOwn(commands, first)) return { do: 'run', command: first, argv: rest }
+  return {
+    do: 'refuse',
+    text: `nodelet: ${JSON.stringify(first)}: unknown command: want one of ${Object.keys(commands).join(', ')}\n`,
+  }
+}
+
+/** Does what the call asks for. @returns the exit code: 0 done, 1 failed, 2 called or configured in a wrong way */
+export const main = async (call: Call): Promise<number> => {
+  const decision = decide(call)
+  if (decision.do === 'print') {
+    process.stdout.write(decision.text)
+    return 0
+  }
+  if (decision.do === 'refuse') {
+    process.stderr.write(decision.text)
+    return 2
+  }
+  try {
+    return await commands[decision.command]!.run(decision.argv)
+  } catch (error) {
+    process.stderr.write(`nodelet ${decision.command}: ${describe(error)}\n`)
+    return isFault(error, 'bad-config') ? 2 : 1
+  }
+}
+
+if (import.meta.main) {
+  process.exitCode = await main({
+    calledAs: process.env['NODELET_CALLED_AS'] ?? 'nodelet',
+    argv: process.argv.slice(2),
+    isPlugin: process.env['CNI_COMMAND'] !== undefined,
+  })
+}
