@@ -6,10 +6,13 @@ import type { KubeletFields } from './kubelet-schema.ts'
 /** Fields without effect; what they ask for is not there yet. */
 export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'address',
-  'allowedUnsafeSysctls',
   'authentication',
   'authorization',
   'configMapAndSecretChangeDetectionStrategy',
+  'containerLogMaxFiles',
+  'containerLogMaxSize',
+  'containerLogMaxWorkers',
+  'containerLogMonitorInterval',
   'contentType',
   'cpuManagerPolicy',
   'cpuManagerPolicyOptions',
@@ -23,15 +26,18 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'enableServer',
   'enableSystemLogHandler',
   'enableSystemLogQuery',
+  'enforceNodeAllocatable',
   'eventBurst',
   'eventRecordQPS',
-  'evictionHard',
   'evictionMaxPodGracePeriod',
   'evictionMinimumReclaim',
   'evictionPressureTransitionPeriod',
   'evictionSoft',
   'evictionSoftGracePeriod',
+  'failCgroupV1',
+  'failSwapOn',
   'featureGates',
+  'hairpinMode',
   'healthzBindAddress',
   'healthzPort',
   'httpCheckFrequency',
@@ -40,13 +46,14 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'imageMaximumGCAge',
   'imageMinimumGCAge',
   'imagePullCredentialsVerificationPolicy',
+  'imageServiceEndpoint',
   'iptablesDropBit',
   'iptablesMasqueradeBit',
   'kernelMemcgNotification',
   'kubeAPIBurst',
   'kubeAPIQPS',
-  'kubeReservedCgroup',
   'kubeletCgroups',
+  'kubeReservedCgroup',
   'localStorageCapacityIsolation',
   'makeIPTablesUtilChains',
   'maxOpenFiles',
@@ -60,6 +67,7 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'nodeStatusReportFrequency',
   'nodeStatusUpdateFrequency',
   'oomScoreAdj',
+  'port',
   'preloadedImagesVerificationAllowlist',
   'protectKernelDefaults',
   'providerID',
@@ -79,6 +87,7 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'staticPodURL',
   'staticPodURLHeader',
   'streamingConnectionIdleTimeout',
+  'syncFrequency',
   'systemCgroups',
   'systemReservedCgroup',
   'tlsCertFile',
@@ -95,11 +104,32 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'volumeStatsAggPeriod',
 ]
 
-const isNothing = (value: unknown): boolean =>
-  value === '' || value === '0s' || (typeof value === 'object' && value !== null && Object.values(value).every(isNothing))
+/** Fields that are obeyed in part, with what they do. */
+export const partialEffect: { readonly [K in keyof KubeletFields]?: string } = {
+  evictionHard: 'counts for what can be allocated; nothing is evicted',
+  logging: 'verbosity only',
+}
 
-/** One warning that names the given fields without effect; empty ones are nothing anybody would miss. */
+// Refusals that this node does not make: asking for none of them is what it does.
+const refusals: readonly string[] = ['failCgroupV1', 'failSwapOn']
+
+const isNothing = (value: unknown): boolean =>
+  value === '' ||
+  value === 0 ||
+  value === '0' ||
+  value === '0s' ||
+  (typeof value === 'object' && value !== null && Object.values(value).every(isNothing))
+
+const isAsked = (given: Fields, field: string): boolean =>
+  field in given && !isNothing(given[field]) && !(refusals.includes(field) && given[field] === false)
+
+/** One warning that names the given fields without full effect; empty ones are nothing anybody would miss. */
 export const effectWarnings = (given: Fields): readonly string[] => {
-  const idle = withoutEffect.filter(field => field in given && !isNothing(given[field]))
-  return idle.length === 0 ? [] : [`these fields of the KubeletConfiguration have no effect yet: ${idle.join(', ')}`]
+  const idle = withoutEffect.filter(field => isAsked(given, field))
+  const { verbosity: _, ...logging } = (given['logging'] ?? {}) as Fields
+  const partly = Object.entries(partialEffect).filter(([field]) => isAsked({ ...given, logging }, field))
+  return [
+    ...(idle.length === 0 ? [] : [`these fields of the KubeletConfiguration have no effect yet: ${idle.join(', ')}`]),
+    ...partly.map(([field, what]) => `${field} in the KubeletConfiguration: ${what}`),
+  ]
 }

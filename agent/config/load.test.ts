@@ -231,6 +231,17 @@ t.test('fields without effect are named in one warning, empty ones not', async t
   t.same(warnings, ['these fields of the KubeletConfiguration have no effect yet: healthzPort, tracing'])
 })
 
+t.test('fields with half an effect say which, and what the node does anyway is not named', async t => {
+  const { warnings } = await withFile(
+    'staticPodPath: /m\nfailSwapOn: false\nlogging: {verbosity: 3, format: json}\nevictionHard: {memory.available: 1Gi}',
+  )
+  t.same(warnings, [
+    'evictionHard in the KubeletConfiguration: counts for what can be allocated; nothing is evicted',
+    'logging in the KubeletConfiguration: verbosity only',
+  ])
+  t.match((await withFile('staticPodPath: /m\nfailSwapOn: true')).warnings, [/no effect yet: failSwapOn$/])
+})
+
 for (const [name, fields, message] of [
   ['an unknown field', 'maxPod: 3', '/etc/k/config.yaml: maxPod: 3: unknown field; did you mean "maxPods"?'],
   ['a field of the wrong type', 'maxPods: many', '/etc/k/config.yaml: maxPods: "many": want a whole number'],
