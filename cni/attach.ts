@@ -42,20 +42,22 @@ const removePorts = async (deps: CniDeps, networks: Networks, attachment: Attach
   await forgetFlows(deps, attachment, true)
 }
 
-const makePair = async (deps: CniDeps, open: OpenNetwork, attachment: Attachment): Promise<Base> => {
-  const attempt = async (): Promise<Base> => {
-    const base = await open.base()
-    await deps.link.batch([...pairCommands(open.network, attachment, base.mtu), ...shaperCommands(attachment, base.mtu)])
-    return base
-  }
+const makePair = async (deps: CniDeps, networks: Networks, open: OpenNetwork, attachment: Attachment): Promise<Base> => {
+  const commandsFor = ({ mtu }: Base) => [...pairCommands(open.network, attachment, mtu), ...shaperCommands(attachment, mtu)]
   try {
-    return await attempt()
+    const base = await open.base()
+    await networks.pairs.add(commandsFor(base))
+    return base
   } catch (error) {
-    // The name is ours alone: what bears it was left by a call that was killed. Or somebody took the bridge away under us.
+    // The name is ours alone: what bears it was left by a call that was killed.
+    // Or somebody took the bridge away under us, or the interface of the container that had this namespace before is on its way out.
     if (!isFault(error, 'already-exists', 'not-found')) throw error
+    await networks.retirement.settled()
     await removeLinks(deps, attachment.hostLink, isShaped(attachment.bandwidth))
     open.forgetBase()
-    return attempt()
+    const base = await open.base()
+    await deps.link.batch(commandsFor(base))
+    return base
   }
 }
 
@@ -112,7 +114,7 @@ export const attach = async (deps: CniDeps, networks: Networks, conf: NetworkCon
   const undo: (() => Promise<void>)[] = [() => open.store.release(attachment)]
   const makeInterface = async (): Promise<Base> => {
     undo.push(() => removeLinks(deps, attachment.hostLink, isShaped(attachment.bandwidth)))
-    const base = await makePair(deps, open, attachment)
+    const base = await makePair(deps, networks, open, attachment)
     await configurePod(deps, open, attachment)
     if (isShaped(attachment.bandwidth)) await deps.link.shape(bandwidthCommands(attachment))
     return base

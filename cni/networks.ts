@@ -10,6 +10,7 @@ import type { Log } from '../host/log.ts'
 import type { Nft } from '../host/nft.ts'
 import { applySysctls, type Base, bridgeSysctls, ensureBridge, type SysctlDeps } from './bridge.ts'
 import type { Network } from './conf.ts'
+import { createGroup, type Group } from './group.ts'
 import { type Lease, takeLock } from './lock.ts'
 import { tableText } from './masq.ts'
 import { createRetirement, type Retirement } from './retire.ts'
@@ -42,6 +43,8 @@ export interface Networks {
   readonly dataDir: string
   readonly table: Table
   readonly retirement: Retirement
+  /** Makes the interfaces of pods: lists of commands for ip(8), those that come together in one process. */
+  readonly pairs: Group<readonly string[]>
   /** Attachments that are going: no part of the table any more, still owners of their addresses. */
   readonly leaving: Set<Attachment>
   all(): readonly OpenNetwork[]
@@ -150,6 +153,7 @@ export const holdNetworks = async (deps: CniDeps, dataDir: string): Promise<Netw
     dataDir,
     table,
     retirement: createRetirement(deps),
+    pairs: createGroup(deps.link.batchEach),
     leaving,
     lease,
     all: () => [...networks.values()],

@@ -1,8 +1,9 @@
-// The table nodelet-cni in the kernel: one transaction at a time, and changes that wait meanwhile go together in the next.
+// The table nodelet-cni in the kernel: changes that come together go in one transaction.
 // A change that the kernel refuses (somebody flushed the table, an element stands in the way) puts the whole table in its place:
 // the allocations on disk are the truth, so nothing has to be listed first.
 import { isFault } from '../host/fault.ts'
 import type { Nft } from '../host/nft.ts'
+import { createGroup } from './group.ts'
 
 export interface Table {
   /**
@@ -17,40 +18,27 @@ export interface Table {
 /** @param whole the whole table as it should be now; asked when it is written, not before */
 export const createTable = (nft: Pick<Nft, 'apply'>, whole: () => string): Table => {
   let written = false
-  let waiting: { readonly texts: string[]; readonly done: Promise<void> } | undefined
-  let last: Promise<unknown> = Promise.resolve()
-
   const commit = async (texts: readonly string[]) => {
     const change = texts.join('')
-    if (written && change === '') return
+    if (written && change === '') return undefined
     if (written) {
       try {
-        return await nft.apply(change)
+        await nft.apply(change)
+        return undefined
       } catch (error) {
         if (!isFault(error, 'kernel-refused')) throw error
       }
     }
     await nft.apply(whole())
     written = true
+    return undefined
   }
-  const change = (text: string): Promise<void> => {
-    if (waiting === undefined) {
-      const texts: string[] = []
-      const done = last.then(() => {
-        waiting = undefined
-        return commit(texts)
-      })
-      waiting = { texts, done }
-      last = done.catch(() => undefined)
-    }
-    waiting.texts.push(text)
-    return waiting.done
-  }
+  const group = createGroup(commit)
   return {
-    change,
+    change: group.add,
     rewrite: () => {
       written = false
-      return change('')
+      return group.add('')
     },
   }
 }

@@ -17,6 +17,11 @@ export interface Link {
    * @throws Fault `already-exists` or `not-found` when that is the kernel's reason, else `network`; names the command
    */
   batch(commands: readonly string[], options?: BatchOptions): Promise<void>
+  /**
+   * Runs lists of commands that have nothing to do with each other in one process; one that fails keeps none from running.
+   * @returns for each list what `batch` would throw first, or nothing
+   */
+  batchEach(lists: readonly (readonly string[])[]): Promise<readonly (Fault | undefined)[]>
   /** As `batch`, for commands of tc(8). */
   shape(commands: readonly string[], options?: BatchOptions): Promise<void>
   /**
@@ -40,13 +45,21 @@ const meanings: readonly (readonly [RegExp, FaultCode])[] = [
   ],
 ]
 
+const toFault = (said: string, program: string): Fault =>
+  new Fault(meanings.find(([words]) => words.test(said))?.[1] ?? 'network', `${program}: ${said}`)
+
+/** What a batch complained about, by the number of the line: the words come first, then where. */
+const complaints = (stderr: string): readonly { readonly line: number; readonly said: string }[] =>
+  [...stderr.matchAll(/([\s\S]*?)Command failed -:(\d+)/g)].map(([, said = '', line]) => ({
+    line: Number(line),
+    said: said.trim().replaceAll(/\s*\n\s*/g, '; '),
+  }))
+
 const refusal = (result: RunResult, program: string, commands: readonly string[]): Fault => {
-  const said = result.stderr.trim().replaceAll(/\s*\n\s*/g, '; ') || `exit code ${result.exitCode}`
-  const line = /Command failed -:(\d+)/.exec(said)?.[1]
-  const command = line === undefined ? undefined : commands[Number(line) - 1]
-  const code = meanings.find(([words]) => words.test(said))?.[1] ?? 'network'
-  const reason = said.replace(/;? ?Command failed -:\d+/g, '')
-  return new Fault(code, command === undefined ? `${program}: ${reason}` : `${program} ${command}: ${reason}`)
+  const [first] = complaints(result.stderr)
+  const command = first === undefined ? undefined : commands[first.line - 1]
+  if (first !== undefined && command !== undefined) return toFault(first.said, `${program} ${command}`)
+  return toFault(result.stderr.trim().replaceAll(/\s*\n\s*/g, '; ') || `exit code ${result.exitCode}`, program)
 }
 
 const inside = (netns: string | undefined, argv: readonly string[]): readonly string[] =>
@@ -62,6 +75,18 @@ export const createLink = (exec: Pick<Exec, 'try'>): Link => {
   }
   return {
     batch: (commands, options = {}) => runBatch('ip', commands, options),
+    batchEach: async lists => {
+      const commands = lists.flat()
+      const result = await exec.try(['ip', '-force', '-batch', '-'], { input: `${commands.join('\n')}\n` })
+      if (result.exitCode === 0) return lists.map(() => undefined)
+      const failed = complaints(result.stderr)
+      if (failed.length === 0) throw refusal(result, 'ip', commands)
+      const starts = lists.map((_, i) => lists.slice(0, i).flat().length)
+      return lists.map((list, i) => {
+        const own = failed.find(({ line }) => line > (starts[i] ?? 0) && line <= (starts[i] ?? 0) + list.length)
+        return own && toFault(own.said, `ip ${commands[own.line - 1]}`)
+      })
+    },
     shape: (commands, options = {}) => runBatch('tc', commands, options),
     query: async <T>(args: readonly string[], netns?: string) => {
       const result = await exec.try(inside(netns, ['ip', '-j', ...args]))

@@ -200,6 +200,13 @@ t.test('ADD', async t => {
     t.match(errorOf(await host.call(pod)), { code: 103, msg: /exists/ })
     t.same([await files(), await host.podLinks()], before)
   })
+  t.test('into a namespace whose container has just ended works', async t => {
+    const ended = await host.addPod()
+    await remove(ended)
+    const next = { ...ended, id: `${ended.id}-next` }
+    t.match(await host.call(next), { exitCode: 0 })
+    await remove(next)
+  })
   t.test('into a namespace that is not there is refused', async t =>
     t.match(errorOf(await host.call({ id: 'nowhere', netns: 'nlt-nowhere' })), { code: 3 }),
   )

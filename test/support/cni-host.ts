@@ -1,6 +1,5 @@
 // A host for the network plugin, made of network namespaces: one that stands for the node, one for a machine outside, one per pod.
 // The plugin runs in the test's own process; every program that it starts is started inside the node's namespace instead.
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +10,7 @@ import { type Exec, systemExec, type Watched } from '../../host/exec.ts'
 import { createLink } from '../../host/link.ts'
 import { silentLog } from '../../host/log.ts'
 import { createNft } from '../../host/nft.ts'
+import { uniqueName } from './names.ts'
 
 /** Starts everything inside a namespace. */
 export const execInside = (netns: string): Exec => {
@@ -63,7 +63,7 @@ const uplink = (four: string, six: string): readonly string[] => [
 
 /** The node and the outside machine, connected by 192.0.2.0/24 and 2001:db8:9::/64; the node is .1, the machine .2. */
 export const createCniHost = async (network: Record<string, unknown>) => {
-  const name = `nlt-${randomBytes(3).toString('hex')}`
+  const name = uniqueName()
   const outside = `${name}-out`
   const namespaces: string[] = []
   const listeners: Watched[] = []
