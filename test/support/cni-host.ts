@@ -51,7 +51,7 @@ export interface CallOptions {
   readonly conf?: Record<string, unknown>
 }
 
-export const peerProgram = join(import.meta.dirname, 'peer.ts')
+export const peerProgram = join(import.meta.dirname, 'cni-peer.ts')
 
 // Without a link-local address, whose duplicate detection would silence the first second.
 const uplink = (four: string, six: string): readonly string[] => [
