@@ -143,6 +143,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
     },
     stop: () => {
       follower.stop()
+      for (const worker of pods.workers()) worker.abandon()
       prober.close()
     },
   }

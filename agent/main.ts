@@ -20,6 +20,8 @@ import { systemExec as exec } from '../host/exec.ts'
 import { describe, isFault } from '../host/fault.ts'
 import { createLink } from '../host/link.ts'
 import { createLog, type Log } from '../host/log.ts'
+import { createNft } from '../host/nft.ts'
+import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy } from '../proxy/main.ts'
 import type { Agent } from './agent.ts'
 import { cleanupPods } from './cleanup.ts'
@@ -37,7 +39,6 @@ import { createDns } from './standalone/dns/dns.ts'
 import { removeOwnAddresses } from './standalone/dns/own-address.ts'
 import { createStandaloneServices, type StandaloneServices } from './standalone/services.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
-import { kubeletVersion } from './version.ts'
 
 /** The pod range of a node that nobody gave one. */
 const defaultPodCIDRs = ['10.244.0.0/24']
@@ -67,7 +68,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve())
   })
   process.on('unhandledRejection', error => log.error({ err: error }, `a failure that nobody handled: ${describe(error)}`))
-  await mkdir(config.stateDir, { recursive: true, mode: 0o700 })
+  for (const folder of [config.stateDir, config.rootDir]) await mkdir(folder, { recursive: true, mode: 0o700 })
   const runtime = createRuntime(config, log)
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
@@ -242,7 +243,7 @@ const startServices = async (
         )
   const dns = createDns({
     ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
-    ...{ clock, log, link: createLink(exec) },
+    ...{ clock, log, link: createLink(exec), nft: createNft(exec) },
   })
   const hasDns = clusterDNS.length > 0
   if (hasDns) await dns.start().catch(sorry('cluster DNS does not answer'))

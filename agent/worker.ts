@@ -78,6 +78,13 @@ export class PodWorker {
     if (!this.#running && !this.#isGone) void this.#run()
   }
 
+  /** Lets the pod be: no more turns. What the daemon that comes next finds is what the runtime shows. */
+  abandon(): void {
+    this.#isGone = true
+    this.#timer?.cancel()
+    this.#turn.abort(new Fault('runtime-refused', 'the daemon is stopping', { retry: 'never' }))
+  }
+
   get isBusy(): boolean {
     return this.#running
   }
@@ -126,7 +133,7 @@ export class PodWorker {
   }
 
   #failed(error: unknown): void {
-    if (this.#turn.signal.aborted && this.#pending) return
+    if (this.#isGone || (this.#turn.signal.aborted && this.#pending)) return
     this.lastError = describe(error)
     const fields = { pod: `${this.pod.metadata.namespace}/${this.pod.metadata.name}`, err: error, retryMs: this.#retryMs }
     if (isFault(error) && error.retry === 'never') this.#deps.log.debug(fields, 'the pod waits')

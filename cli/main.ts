@@ -117,10 +117,13 @@ export const main = async (call: Call): Promise<number> => {
   }
 }
 
+// Explicitly: what still listens (a child that watches, a terminal) must not keep a program that is done. Writes to pipes and files
+// are synchronous on Linux, so nothing is lost.
 if (import.meta.main) {
-  process.exitCode = await main({
+  const exitCode = await main({
     calledAs: process.env['NODELET_CALLED_AS'] ?? 'nodelet',
     argv: process.argv.slice(2),
     isPlugin: process.env['CNI_COMMAND'] !== undefined,
   })
+  process.exit(exitCode)
 }

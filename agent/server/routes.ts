@@ -55,8 +55,10 @@ export const podPath = (path: string): { namespace: string; name: string; action
 export const route = async (request: IncomingMessage, response: ServerResponse, deps: RouteDeps): Promise<void> => {
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://nodelet')
   if (request.method === 'POST' && pathname === '/cni') {
-    const result = await deps.cni(await readBody(request))
-    return void response.writeHead(200, { 'Content-Type': 'application/json' }).end(result)
+    const result = Buffer.from(await deps.cni(await readBody(request)))
+    // The shim knows by the length that the answer is whole.
+    const headers = { 'Content-Type': 'application/octet-stream', 'Content-Length': result.length }
+    return void response.writeHead(200, headers).end(result)
   }
   if (request.method !== 'GET')
     throw new Fault('unsupported', `${request.method} ${pathname} is not supported`, { retry: 'never' })
