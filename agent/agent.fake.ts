@@ -82,6 +82,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
     },
     logs: { podLogsDir: '/logs', prepare: async () => undefined, link: async () => undefined, remove: async () => undefined },
     timeline: createTimeline({ clock }),
+    probeMemory: { remembered: undefined, save: () => undefined },
     admit: (_, active) => (active.length < maxPods ? { ok: true } : { ok: false, reason: 'OutOfpods', message: 'no room' }),
     nodeIPs: () => ['192.0.2.1'],
     startedAt: clock.now(),

@@ -6,8 +6,10 @@ import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '.
 import type { Clock, Millis } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
+import type { StateFile } from '../host/state-file.ts'
 import { createHttpSender } from '../probes/http.ts'
-import { createProber, type Prober, type ProbeTarget } from '../probes/table.ts'
+import { toEventMessage } from '../probes/probe.ts'
+import { createProber, type Prober, type ProbeTarget, type SavedResult } from '../probes/table.ts'
 import type { Admission } from './admit.ts'
 import type { PodCgroups } from './cgroups.ts'
 import { createFollower } from './follow.ts'
@@ -38,6 +40,7 @@ export interface AgentDeps {
   readonly cgroups: PodCgroups
   readonly logs: PodLogs
   readonly timeline: Timeline
+  readonly probeMemory: Pick<StateFile<readonly SavedResult[]>, 'remembered' | 'save'>
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   readonly nodeIPs: () => readonly string[]
   readonly startedAt: Millis
@@ -64,21 +67,22 @@ export const createAgent = (deps: AgentDeps): Agent => {
     clock,
     log: log.child({ part: 'probes' }),
     jitterUntil: deps.startedAt + 10_000,
+    onAttempt: ({ target, kind, answer }) => {
+      const message = toEventMessage(kind, answer)
+      const worker = message === undefined ? undefined : pods.worker(target.podUid)
+      if (worker === undefined || message === undefined) return
+      deps.onEvent(worker.pod, 'Warning', answer.outcome === 'warning' ? 'ProbeWarning' : 'Unhealthy', message)
+    },
     onResult: (podUid, container, kind, result, message) => {
-      const worker = pods.worker(podUid)
-      if (worker === undefined) return
-      if (result === 'failure') deps.onEvent(worker.pod, 'Warning', 'Unhealthy', message)
-      timeline.record(podUid, {
-        stage: `${kind} probe`,
-        container,
-        startedAt: clock.now(),
-        endedAt: clock.now(),
-        detail: `${result}${message && `: ${message}`}`,
-      })
+      const now = clock.now()
+      const detail = `${result}${message && `: ${message}`}`
+      timeline.record(podUid, { stage: `${kind} probe`, container, startedAt: now, endedAt: now, detail })
       pods.republish(podUid)
       if (kind !== 'readiness') pods.poke(podUid)
+      deps.probeMemory.save(prober.snapshot)
     },
   })
+  prober.restore(deps.probeMemory.remembered ?? [])
   const sendHttp = createHttpSender(clock)
   const hookDeps: HookDeps = { cri: runtime, clock, log, sendHttp }
   const liveOf = ({ pod, seen }: Pick<PodView, 'pod' | 'seen'>) => ({
@@ -163,9 +167,13 @@ const statusOf =
       before,
       hostIPs: deps.nodeIPs(),
       qosClass: qosClass(worker.pod),
-      startTime: worker.seen.sandboxes.at(-1)?.createdAt ?? worker.firstSeenAt,
+      startTime: startTimeOf(worker),
       now: deps.clock.now(),
     })
+
+/** Since when the pod is here: its first sandbox tells it also after a restart of the daemon. */
+const startTimeOf = ({ seen, firstSeenAt }: PodWorker): Millis =>
+  Math.min(firstSeenAt, ...seen.sandboxes.map(it => it.createdAt).filter(at => at > 0))
 
 const isProbed = (container: Container): boolean =>
   container.livenessProbe !== undefined || container.readinessProbe !== undefined || container.startupProbe !== undefined

@@ -30,6 +30,7 @@ import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
 import { createMachinery, type Machinery } from './machinery.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
+import { openProbeMemory } from './probe-memory.ts'
 import { type CniFolders, readCgroupDriver, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
 import { createView } from './server/node-view.ts'
 import { createServer } from './server/server.ts'
@@ -94,6 +95,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   })
   const live = createStore<Pod>()
   const timeline = createTimeline({ clock })
+  const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
   const network = await createPodNetwork(config, timeline, log)
   const services = await startServices(config, manifests, live, machinery, network, log)
   const agent = createPods({
@@ -105,6 +107,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     live,
     timeline,
     startedAt,
+    probeMemory,
     services: services.services,
     log,
   })

@@ -166,7 +166,8 @@ const stateNames: Readonly<Record<cri.ContainerState, ContainerStateSeen>> = {
   CONTAINER_UNKNOWN: 'unknown',
 }
 
-const toMillis = (nanoseconds: number): number => Math.floor(nanoseconds / 1e6)
+// Go's zero time is a large negative number of nanoseconds: it means that there is no such time.
+const toMillis = (nanoseconds: number): number => Math.max(Math.floor(nanoseconds / 1e6), 0)
 
 const toSandboxSeen = (it: cri.PodSandbox, status: cri.PodSandboxStatus | undefined): SandboxSeen => ({
   id: it.id,

@@ -6,6 +6,8 @@ import type { Source, Store } from '../api/source.ts'
 import type { Pod, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
+import type { StateFile } from '../host/state-file.ts'
+import type { SavedResult } from '../probes/table.ts'
 import { type Agent, createAgent } from './agent.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import type { Machinery } from './machinery.ts'
@@ -26,6 +28,7 @@ export interface PodsParts {
   readonly live: Store<Pod>
   readonly timeline: Timeline
   readonly startedAt: number
+  readonly probeMemory: StateFile<readonly SavedResult[]>
   readonly services: Source<Service>
   readonly clock: Clock
   readonly log: Log
@@ -40,6 +43,7 @@ export const createPods = ({
   live,
   timeline,
   startedAt,
+  probeMemory,
   services,
   clock,
   log,
@@ -85,5 +89,6 @@ export const createPods = ({
     admit: self.admit,
     nodeIPs: self.addresses,
     startedAt,
+    probeMemory,
   })
 }

@@ -58,7 +58,8 @@ export const createPods = (deps: PodsDeps): Pods => {
     const isReady = (it: PodStatus | undefined) => it?.conditions?.some(c => c.type === 'Ready' && c.status === 'True') === true
     if (isReady(status) && !isReady(before?.status)) deps.onStage(worker.pod, 'ready')
     const metadata = worker.ending?.removed ? withDeletion(worker) : worker.pod.metadata
-    const after: Pod = { ...worker.pod, metadata, status }
+    const { creationTimestamp = status.startTime } = metadata
+    const after: Pod = { ...worker.pod, metadata: { ...metadata, ...(creationTimestamp && { creationTimestamp }) }, status }
     if (before === undefined || !sameText(before, after)) deps.live.put(after)
     return status
   }
