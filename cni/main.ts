@@ -10,6 +10,8 @@ import { systemSysctl } from './bridge.ts'
 import type { CniDeps } from './networks.ts'
 import { createCni } from './plugin.ts'
 
+export { type Cni, createCni } from './plugin.ts'
+
 /** The real parts of this machine. @param log of the daemon, or one to stderr */
 export const systemCniDeps = async (log: CniDeps['log']): Promise<CniDeps> => ({
   exec: systemExec,

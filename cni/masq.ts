@@ -5,6 +5,7 @@
 // A hostPort's reply must come back through the host to be translated back. A pod on the same bridge would get it directly,
 // and one that answers 127.0.0.1 would answer itself: these two are masqueraded, by a mark set before the translation and
 // taken back where no map has the port. All others reach the pod with their own address, as with the reference portmap plugin.
+import { signatureSet, signedReplacement } from '../host/nftmonitor.ts'
 import { type Network, toRangeSets } from './conf.ts'
 import { type Cidr, type Family, formatCidr, parseCidr } from './ip.ts'
 import { type PortElement, portElements, table } from './portmap.ts'
@@ -76,14 +77,12 @@ const chains = (bridges: readonly string[]): readonly string[] => [
 /** One transaction that puts the whole table in place of whatever is there; connections keep their translation. */
 export const tableText = (networks: readonly Network[], attachments: readonly Attachment[]): string => {
   const elements = attachments.flatMap(portElements)
-  return [
-    `add table ${table}`,
-    `delete table ${table}`,
+  return signedReplacement(table, [
     `table ${table} {`,
+    `  set ${signatureSet} { type mark; }`,
     ...familyText(4, networks, elements),
     ...familyText(6, networks, elements),
     ...chains([...new Set(networks.map(network => network.bridge))]),
     '}',
-    '',
-  ].join('\n')
+  ])
 }

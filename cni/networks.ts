@@ -119,7 +119,7 @@ export const holdNetworks = async (deps: CniDeps, dataDir: string): Promise<Netw
       network,
       store,
       base: () => {
-        base ??= Promise.all([make(), table.change('')]).then(([made]) => made)
+        base ??= Promise.all([make(), table.change([])]).then(([made]) => made)
         base.catch(() => {
           base = undefined
         })

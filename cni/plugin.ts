@@ -120,11 +120,11 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
   const ensureBase = async () => {
     const networks = await hold(dataDir)
     const used = networks.all().filter(({ store }) => store.all().length > 0)
-    await networks.table.rewrite()
-    for (const network of used) {
-      network.forgetBase()
-      await network.base()
-    }
+    networks.table.forget()
+    for (const network of networks.all()) network.forgetBase()
+    // Where no pod is, the next ADD makes it; where another plugin does the work, nothing of ours is wanted.
+    if (used.length > 0) await networks.table.rewrite()
+    for (const network of used) await network.base()
   }
   return {
     call: request => {

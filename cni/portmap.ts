@@ -32,13 +32,15 @@ const elementsOf = (mapping: PortMapping, podAddress: string): readonly PortElem
 export const portElements = ({ ports, addresses }: Pick<Attachment, 'ports' | 'addresses'>): readonly PortElement[] =>
   ports.flatMap(mapping => addresses.flatMap(({ address }) => elementsOf(mapping, address)))
 
-/** One transaction that adds elements. */
-export const addElements = (elements: readonly PortElement[]): string =>
-  elements.map(({ map, key, target }) => `add element ${table} ${map} { ${key} : ${target} }\n`).join('')
+/** The lines of a transaction that add elements. */
+export const addElements = (elements: readonly PortElement[]): readonly string[] =>
+  elements.map(({ map, key, target }) => `add element ${table} ${map} { ${key} : ${target} }`)
 
-/** One transaction that removes elements; adding each first keeps it from failing where somebody flushed the map. */
-export const removeElements = (elements: readonly PortElement[]): string =>
-  addElements(elements) + elements.map(({ map, key }) => `delete element ${table} ${map} { ${key} }\n`).join('')
+/** The lines that remove elements; adding each first keeps them from failing where somebody flushed the map. */
+export const removeElements = (elements: readonly PortElement[]): readonly string[] => [
+  ...addElements(elements),
+  ...elements.map(({ map, key }) => `delete element ${table} ${map} { ${key} }`),
+]
 
 export interface PortConflict {
   readonly mapping: string

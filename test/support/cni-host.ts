@@ -53,12 +53,14 @@ export interface CallOptions {
 
 export const peerProgram = join(import.meta.dirname, 'cni-peer.ts')
 
-// Without a link-local address, whose duplicate detection would silence the first second.
-const uplink = (four: string, six: string): readonly string[] => [
-  'link set dev up0 addrgenmode none',
-  `addr add ${four} dev up0`,
-  `addr add ${six} dev up0 nodad`,
+const macs = ['02:00:00:00:00:01', '02:00:00:00:00:02'] as const
+
+// Neighbours are given: an uplink that has just come up answers no solicitation for a second, which is not what is tried here.
+const uplink = (own: 1 | 2): readonly string[] => [
+  `addr add 192.0.2.${own}/24 dev up0`,
+  `addr add 2001:db8:9::${own}/64 dev up0 nodad`,
   'link set dev up0 up',
+  `neigh replace 2001:db8:9::${3 - own} lladdr ${macs[2 - own]} nud permanent dev up0`,
 ]
 
 /** The node and the outside machine, connected by 192.0.2.0/24 and 2001:db8:9::/64; the node is .1, the machine .2. */
@@ -78,10 +80,10 @@ export const createCniHost = async (network: Record<string, unknown>) => {
   const host = execInside(name)
   await createLink(host).batch([
     'link set dev lo up',
-    `link add up0 type veth peer name up0 netns /run/netns/${outside}`,
-    ...uplink('192.0.2.1/24', '2001:db8:9::1/64'),
+    `link add up0 address ${macs[0]} type veth peer name up0 address ${macs[1]} netns /run/netns/${outside}`,
+    ...uplink(1),
   ])
-  await createLink(execInside(outside)).batch(['link set dev lo up', ...uplink('192.0.2.2/24', '2001:db8:9::2/64')])
+  await createLink(execInside(outside)).batch(['link set dev lo up', ...uplink(2)])
   const conf = { cniVersion: '1.0.0', name: 'test', type: 'nodelet', dataDir, ...network }
   const state = { cni: createCni(depsInside(name), dataDir) as Cni, pods: 0 }
 
