@@ -84,6 +84,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
     timeline: createTimeline({ clock }),
     probeMemory: { remembered: undefined, save: () => undefined },
     admit: (_, active) => (active.length < maxPods ? { ok: true } : { ok: false, reason: 'OutOfpods', message: 'no room' }),
+    limits: { longestPauseMs: 300_000, keepDead: 1 },
     nodeIPs: () => ['192.0.2.1'],
     startedAt: clock.now(),
     clock,

@@ -42,6 +42,7 @@ export interface AgentDeps {
   readonly timeline: Timeline
   readonly probeMemory: Pick<StateFile<readonly SavedResult[]>, 'remembered' | 'save'>
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
+  readonly limits: { readonly longestPauseMs: number; readonly keepDead: number }
   readonly nodeIPs: () => readonly string[]
   readonly startedAt: Millis
   readonly clock: Clock
@@ -114,12 +115,13 @@ export const createAgent = (deps: AgentDeps): Agent => {
   const pods = createPods({
     wanted: deps.wanted,
     live,
-    worker: { steps, look: observer.look, probed: prober.results, clock, log: log.child({ part: 'pods' }) },
+    worker: { steps, look: observer.look, probed: prober.results, ...deps.limits, clock, log: log.child({ part: 'pods' }) },
     statusOf: statusOf(deps, prober),
     admit: deps.admit,
     onStage: (pod, stage, detail) => {
       const now = clock.now()
       timeline.record(pod.metadata.uid ?? '', { stage, startedAt: now, endedAt: now, ...(detail !== undefined && { detail }) })
+      if (stage === 'admitted' || stage === 'gone') weighQos()
       if (stage !== 'gone') return
       timeline.ended(pod)
       deps.images.forget(pod.metadata.uid ?? '')
@@ -131,6 +133,12 @@ export const createAgent = (deps: AgentDeps): Agent => {
     clock,
     log: log.child({ part: 'pods' }),
   })
+  const weighQos = () => {
+    const active = pods.workers().filter(it => it.phase !== 'terminated')
+    deps.cgroups
+      .updateQos(active.map(it => it.pod))
+      .catch(error => log.warn({ err: error }, `QoS classes could not be weighed: ${describe(error)}`))
+  }
   const follower = createFollower({ observer, pods, clock, log: log.child({ part: 'runtime' }) })
   return {
     pods,

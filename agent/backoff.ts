@@ -1,5 +1,5 @@
 // Crash back-off of one container: 10 s doubling to 5 min, forgotten after a run of twice the longest pause.
-// Pure. Follows flowcontrol.Backoff as the kubelet uses it (IsInBackOffSince, then Next). A daemon that restarts has no memory of
+// Pure; the longest pause is the node's to set (crashLoopBackOff.maxContainerRestartPeriod). Follows flowcontrol.Backoff as the kubelet uses it (IsInBackOffSince, then Next). A daemon that restarts has no memory of
 // the pauses so far, so they are seeded from the restart count that the runtime keeps.
 import type { Millis } from '../host/clock.ts'
 
@@ -18,23 +18,26 @@ export interface Ended {
   readonly finishedAt: Millis
 }
 
-const hasExpired = (at: Millis, backOff: BackOff): boolean => at - backOff.updatedAt > 2 * longestPauseMs
+const hasExpired = (at: Millis, backOff: BackOff, longestMs: number): boolean => at - backOff.updatedAt > 2 * longestMs
 
 /** What is known of a container's pauses when only the runtime remembers it: nothing for a container that never restarted. */
-export const seed = ({ restartCount, startedAt }: Ended): BackOff | undefined =>
-  restartCount === 0
-    ? undefined
-    : { pauseMs: Math.min(firstPauseMs * 2 ** (restartCount - 1), longestPauseMs), updatedAt: startedAt }
+export const seed = ({ restartCount, startedAt }: Ended, longestMs = longestPauseMs): BackOff | undefined =>
+  restartCount === 0 ? undefined : { pauseMs: Math.min(firstPauseMs * 2 ** (restartCount - 1), longestMs), updatedAt: startedAt }
 
 /** When the container may start again: undefined for at once. */
-export const waitsUntil = (backOff: BackOff | undefined, ended: Ended, now: Millis): Millis | undefined => {
-  if (backOff === undefined || hasExpired(ended.finishedAt, backOff)) return undefined
+export const waitsUntil = (
+  backOff: BackOff | undefined,
+  ended: Ended,
+  now: Millis,
+  longestMs = longestPauseMs,
+): Millis | undefined => {
+  if (backOff === undefined || hasExpired(ended.finishedAt, backOff, longestMs)) return undefined
   const until = ended.finishedAt + backOff.pauseMs
   return now < until ? until : undefined
 }
 
 /** The state after a restart that happens now. */
-export const next = (backOff: BackOff | undefined, now: Millis): BackOff =>
-  backOff === undefined || hasExpired(now, backOff)
-    ? { pauseMs: firstPauseMs, updatedAt: now }
-    : { pauseMs: Math.min(backOff.pauseMs * 2, longestPauseMs), updatedAt: now }
+export const next = (backOff: BackOff | undefined, now: Millis, longestMs = longestPauseMs): BackOff =>
+  backOff === undefined || hasExpired(now, backOff, longestMs)
+    ? { pauseMs: Math.min(firstPauseMs, longestMs), updatedAt: now }
+    : { pauseMs: Math.min(backOff.pauseMs * 2, longestMs), updatedAt: now }

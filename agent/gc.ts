@@ -25,6 +25,19 @@ export interface ImageGcSettings {
   readonly maxAgeMs: number
 }
 
+/** The thresholds as a KubeletConfiguration names them. */
+export const imageGcSettings = (config: {
+  readonly imageGCHighThresholdPercent: number
+  readonly imageGCLowThresholdPercent: number
+  readonly imageMinimumGCAge: number
+  readonly imageMaximumGCAge: number
+}): ImageGcSettings => ({
+  highPercent: config.imageGCHighThresholdPercent,
+  lowPercent: config.imageGCLowThresholdPercent,
+  minAgeMs: config.imageMinimumGCAge,
+  maxAgeMs: config.imageMaximumGCAge,
+})
+
 export interface ImageGcFacts {
   readonly images: readonly Image[]
   readonly records: ImageRecords

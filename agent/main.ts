@@ -28,9 +28,13 @@ import { cleanupPods } from './cleanup.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
+import { imageGcSettings } from './gc.ts'
+import { createHousekeeping } from './housekeeping.ts'
 import { createMachinery, type Machinery } from './machinery.ts'
+import { keepTrying, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
+import { createLogRotation } from './rotate.ts'
 import { type CniFolders, readCgroupDriver, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
 import { createView } from './server/node-view.ts'
 import { createServer } from './server/server.ts'
@@ -38,6 +42,7 @@ import { createManifestSources, type ManifestSources } from './sources/manifests
 import { openAllocations } from './standalone/allocations.ts'
 import { createDns } from './standalone/dns/dns.ts'
 import { removeOwnAddresses } from './standalone/dns/own-address.ts'
+import { releaseOwnPort } from './standalone/dns/own-port.ts'
 import { createStandaloneServices, type StandaloneServices } from './standalone/services.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
 
@@ -73,7 +78,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   const runtime = createRuntime(config, log)
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
-    : await whenRuntimeAnswers(() => readCgroupDriver(runtime), log)
+    : await whenRuntimeAnswers(() => readCgroupDriver(runtime), { clock, log })
   const manifests = createManifestSources({
     path: config.staticPodPath ?? join(config.stateDir, 'no-manifests'),
     nodeName: config.nodeName,
@@ -96,7 +101,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   const live = createStore<Pod>()
   const timeline = createTimeline({ clock })
   const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
-  const network = await createPodNetwork(config, timeline, log)
+  const network = await createPodNetwork(config, timeline, { clock, log })
   const services = await startServices(config, manifests, live, machinery, network, log)
   const agent = createPods({
     config,
@@ -111,6 +116,17 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     services: services.services,
     log,
   })
+  const housekeeping = createHousekeeping({
+    ...{ runtime, workers: agent.pods.workers, wanted: manifests.pods.list, clock, log: log.child({ part: 'housekeeping' }) },
+    rotation: createLogRotation({
+      cri: runtime,
+      clock,
+      maxBytes: config.containerLogMaxBytes,
+      maxFiles: config.containerLogMaxFiles,
+    }),
+    rotationMs: config.containerLogMonitorInterval,
+    images: imageGcSettings(config),
+  })
   const server = createServer({
     path: config.socket,
     view: createView(config, { manifests, live, timeline, ...services, machinery, runtime }),
@@ -122,9 +138,11 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   await server.listen()
   const running = startPods({ config, runtime, machinery, network, agent, log, signal: stopping.signal })
   running.catch(error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`))
+  housekeeping.start()
   await signalled
   log.info({}, 'stopping; pods and Services go on')
   stopping.abort(new Error('the daemon is stopping'))
+  housekeeping.stop()
   agent.stop()
   manifests.stop()
   await server.close()
@@ -141,18 +159,6 @@ const createRuntime = (config: AgentConfig, log: Log): Cri =>
     log: log.child({ part: 'cri' }),
     timeouts: { requestMs: config.runtimeRequestTimeout },
   })
-
-/** Asks until the runtime is there; says once that it is not. */
-const whenRuntimeAnswers = async <T>(ask: () => Promise<T>, log: Log): Promise<T> => {
-  for (let said = false; ; said = true) {
-    try {
-      return await ask()
-    } catch (error) {
-      if (!said) log.error({ err: error }, `the container runtime does not answer; trying again: ${describe(error)}`)
-      await clock.sleep(500)
-    }
-  }
-}
 
 interface PodNetwork {
   readonly podCIDRs: readonly string[]
@@ -237,26 +243,29 @@ const startServices = async (
     ...{ clusterDNS, nodeName },
   })
   const { services, endpointSlices } = standalone
-  const sorry = (what: string) => (error: unknown) => void log.error({ err: error }, `${what}: ${describe(error)}`)
   const proxy =
     config.proxy.mode === 'disabled'
       ? undefined
-      : await startProxy(config, { services, endpointSlices }, self.addresses(), network, log).catch(
-          sorry('Services are not routed'),
+      : keepTrying(
+          'Services are not routed',
+          () => startProxy(config, { services, endpointSlices }, self.addresses(), network, log),
+          log,
         )
   const dns = createDns({
     ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
     ...{ clock, log, link: createLink(exec), nft: createNft(exec) },
   })
-  const hasDns = clusterDNS.length > 0
-  if (hasDns) await dns.start().catch(sorry('cluster DNS does not answer'))
+  const names = clusterDNS.length === 0 ? undefined : keepTrying('cluster DNS does not answer', dns.start, { clock, log })
+  // The first attempts are over before pods start: they are to find names and Services.
+  await Promise.all([proxy?.tried, names?.tried])
   return {
     services,
     endpointSlices,
     standalone,
     stop: async () => {
       standalone.stop()
-      await proxy?.stop()
+      names?.giveUp()
+      await proxy?.giveUp()?.stop()
       await allocations.flush()
     },
   }
@@ -297,8 +306,8 @@ interface PodsStart {
 const startPods = async ({ config, runtime, machinery, network, agent, log, signal }: PodsStart): Promise<void> => {
   const { cgroups, self } = machinery
   await cgroups.ensureRoots(self.enforced)
-  const folders = await whenRuntimeAnswers(() => readCniFolders(runtime), log)
-  const sandboxes = await whenRuntimeAnswers(() => runtime.listPodSandbox(), log)
+  const folders = await whenRuntimeAnswers(() => readCniFolders(runtime), { clock, log })
+  const sandboxes = await whenRuntimeAnswers(() => runtime.listPodSandbox(), { clock, log })
   const { binDir = folders.binDir, confDir = folders.confDir } = config.cni
   await network.install(
     { binDir, confDir },
@@ -333,7 +342,7 @@ const cleanUp = async (config: AgentConfig): Promise<number> => {
       all => all.forEach(removed),
       error => failed(`${what}: ${describe(error)}`),
     )
-  const runtime = createRuntime(config, log)
+  const runtime = createRuntime(config, { clock, log })
   const nobody = createStore<never>()
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
@@ -354,7 +363,11 @@ const cleanUp = async (config: AgentConfig): Promise<number> => {
   await cleanupPods({ runtime, volumes, cgroups, podLogsDir: config.podLogsDir, containersDir, removed, failed })
   await attempt('Service rules', () => cleanupProxy({ exec }))
   await attempt('the pod network', async () => cleanupCni(await systemCniDeps(log), cniDataDir(config)))
-  await attempt('addresses of cluster DNS', () => removeOwnAddresses(createLink(exec), clusterDnsOf(config)).then(() => []))
+  await attempt('cluster DNS', async () => {
+    await releaseOwnPort(createNft(exec))
+    await removeOwnAddresses(createLink(exec), clusterDnsOf(config))
+    return []
+  })
   if (binDir !== undefined && confDir !== undefined)
     await attempt('the network plugin', () => uninstallPlugin({ binDir, confDir }))
   await attempt('the files of the daemon', async () => {

@@ -32,6 +32,7 @@ export interface PlanInput {
   readonly probed: (containerId: string, kind: 'liveness' | 'startup') => 'success' | 'failure' | 'unknown'
   /** Crash back-off so far, by container name. */
   readonly backOffs: ReadonlyMap<string, BackOff>
+  readonly longestPauseMs?: number
   readonly now: Millis
 }
 
@@ -222,7 +223,7 @@ const startOrWait = (input: PlanInput, container: Container): readonly Step[] =>
     ]
   const ended = latestExited(input.seen, container.name)
   const backOff = input.backOffs.get(container.name)
-  const until = ended === undefined ? undefined : waitsUntil(backOff, ended, input.now)
+  const until = ended === undefined ? undefined : waitsUntil(backOff, ended, input.now, input.longestPauseMs)
   return until === undefined || backOff === undefined
     ? [startNow(input, container)]
     : [{ do: 'wait', container: container.name, until, pauseMs: backOff.pauseMs }]

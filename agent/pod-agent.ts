@@ -88,6 +88,7 @@ export const createPods = ({
     },
     admit: self.admit,
     nodeIPs: self.addresses,
+    limits: { longestPauseMs: config.maxContainerRestartPeriod, keepDead: config.maxDeadContainersPerContainer },
     startedAt,
     probeMemory,
   })

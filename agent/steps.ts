@@ -8,6 +8,7 @@ import { describe, except, Fault, isFault } from '../host/fault.ts'
 import type { Step } from './plan.ts'
 import type { PodLogs } from './podlogs.ts'
 import type { ContainerSeen, SandboxSeen, Seen } from './seen.ts'
+import type { Surplus } from './surplus.ts'
 import { type EndingContext, endContainers, type RunHook, stopOne, stopSandboxes } from './terminate.ts'
 
 /** What a step needs of the pod's owner. */
@@ -26,6 +27,8 @@ export interface StepRunner {
   endContainers(view: PodView, ending: { readonly grace: Seconds; readonly since: Millis }, signal: AbortSignal): Promise<void>
   /** Gives back what an ended pod holds: volumes, cgroup, probes. */
   release(view: PodView): Promise<void>
+  /** Removes what nobody needs any more of a pod that goes on, and returns what is left. */
+  collect(view: PodView, surplus: Surplus): Promise<Seen>
   /** Removes containers, sandboxes and logs of a pod that is gone from its source. */
   remove(view: PodView): Promise<void>
 }
@@ -244,6 +247,15 @@ export const createSteps = (deps: StepDeps): StepRunner => {
       await deps.cgroups.removePod(view.uid)
       cgroupParents.delete(view.uid)
       stoppedHooks.delete(view.uid)
+    },
+    collect: async ({ seen }, { containers, sandboxes }) => {
+      for (const id of containers) await except(runtime.removeContainer(id), 'not-found')
+      for (const id of sandboxes) await except(runtime.removePodSandbox(id), 'not-found')
+      deps.forget([...containers, ...sandboxes])
+      return {
+        containers: seen.containers.filter(it => !containers.includes(it.id)),
+        sandboxes: seen.sandboxes.filter(it => !sandboxes.includes(it.id)),
+      }
     },
     remove: async view => {
       for (const { id } of view.seen.containers) await except(runtime.removeContainer(id), 'not-found')

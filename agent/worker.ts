@@ -11,6 +11,7 @@ import { plan, type Step } from './plan.ts'
 import { isAlive, latest, latestExited, nothingSeen, type Seen } from './seen.ts'
 import type { Verdict, Waiting } from './status.ts'
 import type { StepRunner } from './steps.ts'
+import { surplus } from './surplus.ts'
 
 export type WorkerPhase = 'syncing' | 'terminating' | 'terminated'
 
@@ -30,6 +31,10 @@ export interface WorkerDeps {
   readonly publish: (worker: PodWorker) => PodStatus
   /** Everything of a removed pod has been taken away. */
   readonly onGone: (worker: PodWorker) => void
+  /** The longest crash back-off. */
+  readonly longestPauseMs: number
+  /** How many ended attempts of each container the runtime keeps. */
+  readonly keepDead: number
   readonly clock: Clock
   readonly log: Log
 }
@@ -164,6 +169,7 @@ export class PodWorker {
       const active = steps.filter(step => step.do !== 'wait')
       if (active.length === 0) {
         this.#holdBack(steps)
+        this.seen = await this.#deps.steps.collect(this, surplus(this.seen, this.#deps.keepDead))
         return
       }
       await this.#carryOut(active, steps, signal)
@@ -176,11 +182,11 @@ export class PodWorker {
     for (const { name } of [...(this.pod.spec.initContainers ?? []), ...this.pod.spec.containers]) {
       const ended = latestExited(this.seen, name)
       if (ended === undefined || this.#backOffs.has(name)) continue
-      const seeded = seed(ended)
+      const seeded = seed(ended, this.#deps.longestPauseMs)
       if (seeded !== undefined) this.#backOffs.set(name, seeded)
     }
-    const { probed, clock } = this.#deps
-    return plan({ pod: this.pod, seen: this.seen, probed, backOffs: this.#backOffs, now: clock.now() })
+    const { probed, clock, longestPauseMs } = this.#deps
+    return plan({ pod: this.pod, seen: this.seen, probed, backOffs: this.#backOffs, longestPauseMs, now: clock.now() })
   }
 
   /** Nothing to do but wait: the earliest end of a back-off wakes the worker. */
@@ -226,9 +232,10 @@ export class PodWorker {
   }
 
   async #start(step: Extract<Step, { do: 'start' }>, signal: AbortSignal): Promise<void> {
-    const { clock, steps, publish } = this.#deps
+    const { clock, steps, publish, longestPauseMs } = this.#deps
     const ended = latestExited(this.seen, step.container)
-    if (ended !== undefined) this.#backOffs.set(step.container, nextBackOff(this.#backOffs.get(step.container), clock.now()))
+    if (ended !== undefined)
+      this.#backOffs.set(step.container, nextBackOff(this.#backOffs.get(step.container), clock.now(), longestPauseMs))
     try {
       this.seen = await steps.run(step, this, signal)
       this.waiting.delete(step.container)
