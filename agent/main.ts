@@ -101,7 +101,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   const live = createStore<Pod>()
   const timeline = createTimeline({ clock })
   const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
-  const network = await createPodNetwork(config, timeline, { clock, log })
+  const network = await createPodNetwork(config, timeline, log)
   const services = await startServices(config, manifests, live, machinery, network, log)
   const agent = createPods({
     config,
@@ -249,7 +249,7 @@ const startServices = async (
       : keepTrying(
           'Services are not routed',
           () => startProxy(config, { services, endpointSlices }, self.addresses(), network, log),
-          log,
+          { clock, log },
         )
   const dns = createDns({
     ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
@@ -342,7 +342,7 @@ const cleanUp = async (config: AgentConfig): Promise<number> => {
       all => all.forEach(removed),
       error => failed(`${what}: ${describe(error)}`),
     )
-  const runtime = createRuntime(config, { clock, log })
+  const runtime = createRuntime(config, log)
   const nobody = createStore<never>()
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
