@@ -54,13 +54,14 @@ export interface MonitorDeps {
 }
 
 // Reports of one foreign transaction come line by line: they are told as one change.
-const gatherMs = 5
+const gatherMs = 20
 const restartMs = { first: 200, longest: 10_000 }
 // A child that lived this long did not fail by starting.
 const settledMs = 5_000
 
 /**
- * Watches tables (`ip nodelet-proxy`) until stopped. `ignore` names sets whose elements come and go by themselves.
+ * Watches tables (`ip nodelet-proxy`) until stopped. `ignore` has the beginnings of names of sets
+ * whose elements come and go by themselves.
  * After a death of the child everything may have happened unseen, so each table is reported as `unknown`.
  */
 export const watchTables = (
@@ -105,7 +106,11 @@ export const watchTables = (
     if (kind === 'element' && name === signatureSet) {
       if (key === opening) signing.add(table)
       else signing.delete(table)
-    } else if (!signing.has(table) && !(kind === 'element' && ignore.includes(name)) && !name.startsWith('__'))
+    } else if (
+      !signing.has(table) &&
+      !(kind === 'element' && ignore.some(prefix => name.startsWith(prefix))) &&
+      !name.startsWith('__')
+    )
       report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
   }
   const start = () => {

@@ -3,13 +3,14 @@
 import type { IPFamily } from '../api/types.ts'
 import type { Log } from '../host/log.ts'
 import type { ForeignChange } from '../host/nftmonitor.ts'
+import { memoryPrefix } from './nftables/chains.ts'
 import { tableName } from './nftables/words.ts'
 
 /** The tables that the proxy's monitor watches, as `family name`. */
 export const proxyTables: readonly string[] = [`ip ${tableName}`, `ip6 ${tableName}`]
 
-/** Sets whose elements end by themselves: clients are forgotten after their time. */
-export const fleetingSets: readonly string[] = ['affinity']
+/** How names of sets begin whose elements end by themselves: clients are forgotten after their time. */
+export const fleetingSets: readonly string[] = [memoryPrefix]
 
 const familyOf: Readonly<Record<string, IPFamily>> = { [`ip ${tableName}`]: 'IPv4', [`ip6 ${tableName}`]: 'IPv6' }
 

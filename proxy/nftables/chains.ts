@@ -2,6 +2,7 @@
 // A chain is a value; its name and rules follow from it. Pure text.
 // Numbers in the endpoint maps are lanes: each kind of traffic has its own stretch of them. There is a map per protocol, because
 // nft 1.0.6 cannot add a rule that looks up a map of `th dport` by `typeof` once the map is in the kernel.
+import { createHash } from 'node:crypto'
 import type { Protocol } from '../../api/types.ts'
 import type { FamilyWords } from './words.ts'
 
@@ -30,6 +31,8 @@ export interface Entry extends Pick {
 export interface Chain {
   readonly name: string
   readonly rules: readonly string[]
+  /** Numbers whose memory of clients the rules use; see memoryName. */
+  readonly memories?: readonly number[]
 }
 
 export interface ChainWords {
@@ -62,6 +65,12 @@ const wayPrefix = { plain: '', masquerade: 'masquerade-', split: 'split-' } as c
 
 /** The chain that a verdict names. */
 export const entryName = (entry: Entry): string => `${wayPrefix[entry.way]}${pickName(entry)}`
+/**
+ * The set of clients that hold one number: by client and frontend. A set per number, since a number inside a dynamic set's key makes
+ * nft 1.0.6 end by an assertion as soon as it reads that set back, whatever it was asked to list.
+ */
+export const memoryName = (slot: number): string => `${memoryPrefix}${slot}`
+export const memoryPrefix = 'remembered-by-'
 export const rememberName = (slot: number, seconds: number): string => `remember-${slot}-for-${seconds}`
 const fromHostName = (keyed: Keyed): string => (keyed === 'address' ? 'from-host' : 'node-port-from-host')
 
@@ -83,7 +92,7 @@ const rememberedRules = (words: ChainWords, pick: Pick): readonly string[] =>
   Array.from({ length: pick.slots }, (_, slot) => {
     const { table } = words.family
     const port = `${pick.protocol.toLowerCase()} dport`
-    const client = `${table} saddr . ${table} daddr . meta l4proto . ${port} . ${constant(slot)} @affinity`
+    const client = `${table} saddr . ${table} daddr . meta l4proto . ${port} @${memoryName(slot)}`
     // An endpoint that has gone is no longer in the map: the rule then does not match and the client is given another one.
     return `${client} ${dnat(words, pick, constant(slotStart[pick.lane] + slot))}`
   })
@@ -94,7 +103,11 @@ const pickChains = (words: ChainWords, pick: Pick): readonly Chain[] => {
   if (pick.slots === 0) return [plain]
   return [
     plain,
-    { name: rememberedName(pick), rules: rememberedRules(words, pick) },
+    {
+      name: rememberedName(pick),
+      rules: rememberedRules(words, pick),
+      memories: Array.from({ length: pick.slots }, (_, slot) => slot),
+    },
     { name: pickName(pick), rules: [`jump ${rememberedName(pick)}`, `goto ${plainName(pick)}`] },
   ]
 }
@@ -119,12 +132,29 @@ export const fromHostChain = (words: ChainWords, keyed: Keyed): Chain => ({
   rules: [setMark(words), `${keyExpression(words.family, keyed)} vmap @${insideMap[keyed]}`, takeMark(words)],
 })
 
+/** The chain of a list of source ranges: Services that let in the same ones share it. */
+export const guardName = (ranges: readonly string[]): string =>
+  `only-from-${createHash('sha256')
+    .update([...ranges].sort().join(' '))
+    .digest('hex')
+    .slice(0, 12)}`
+
+/**
+ * Drops what does not come from one of these ranges. A rule, not a set of intervals with the frontend in its key: deleting from such
+ * a set ends a running `nft monitor` of 1.0.6 by a segmentation fault.
+ */
+export const guardChain = ({ family: { table } }: ChainWords, ranges: readonly string[]): Chain => ({
+  name: guardName(ranges),
+  rules: [...(ranges.length === 0 ? [] : [`${table} saddr { ${ranges.join(', ')} } return`]), 'drop'],
+})
+
 /** Remembers the client of the connection that is being set up: it holds number `slot` for `seconds` from now. */
 export const rememberChain = ({ family: { table } }: ChainWords, slot: number, seconds: number): Chain => ({
   name: rememberName(slot, seconds),
   rules: [
-    `${ports} update @affinity { ct original ${table} saddr . ct original ${table} daddr . meta l4proto . ct original proto-dst . ${constant(slot)} timeout ${seconds}s }`,
+    `${ports} update @${memoryName(slot)} { ct original ${table} saddr . ct original ${table} daddr . meta l4proto . ct original proto-dst timeout ${seconds}s }`,
   ],
+  memories: [slot],
 })
 
 export const setMark = ({ mark }: { readonly mark: string }): string => `meta mark set meta mark or ${mark}`

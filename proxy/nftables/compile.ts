@@ -3,9 +3,9 @@
 import type { FrontendChange } from '../claims.ts'
 import type { ProxySettings } from '../settings.ts'
 import { arrange, keepSlots } from './arrange.ts'
-import { type Chain, type ChainWords, entryChains, rememberChain } from './chains.ts'
+import { type Chain, type ChainWords, entryChains, guardChain, rememberChain } from './chains.ts'
 import { type Element, entriesOf, ownElements, type Placed, place, sharedElements } from './elements.ts'
-import { chainLines, toChainWords } from './skeleton.ts'
+import { chainLines, memoryLine, toChainWords } from './skeleton.ts'
 import { type FamilyWords, tableName } from './words.ts'
 
 /** What one table holds. */
@@ -16,6 +16,8 @@ export interface Holding {
   /** How many frontends need each shared element, by `set key`. */
   readonly shared: Map<string, number>
   readonly chains: Set<string>
+  /** Numbers that there is a memory of clients for. */
+  readonly memories: Set<number>
 }
 
 export interface Compiled {
@@ -30,6 +32,7 @@ export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holdi
   placed: new Map(),
   shared: new Map(),
   chains: new Set(),
+  memories: new Set(),
 })
 
 interface Draft {
@@ -80,6 +83,8 @@ const needChains = (holding: Holding, draft: Draft, placed: Placed): void => {
   const entries = entriesOf(placed)
   if (entries.main !== undefined) need(entryChains(holding.chainWords, entries.main))
   if (entries.inside !== undefined) need(entryChains(holding.chainWords, entries.inside))
+  const { sourceRanges } = placed.frontend
+  if (sourceRanges !== undefined) need([guardChain(holding.chainWords, sourceRanges)])
   placed.slots.forEach((to, slot) => {
     if (to !== undefined) need([rememberChain(holding.chainWords, slot, placed.frontend.affinitySeconds)])
   })
@@ -114,13 +119,15 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Co
   }
   settleShared(holding, draft)
   const newChains = [...draft.chains.values()]
+  const newMemories = new Set(newChains.flatMap(({ memories = [] }) => memories)).difference(holding.memories)
   for (const chain of newChains) holding.chains.add(chain.name)
-  return write(holding, draft, newChains)
+  for (const slot of newMemories) holding.memories.add(slot)
+  return write(holding, draft, newMemories, newChains)
 }
 
-const write = ({ words }: Holding, draft: Draft, chains: readonly Chain[]): Compiled => {
+const write = ({ words }: Holding, draft: Draft, memories: ReadonlySet<number>, chains: readonly Chain[]): Compiled => {
   const at = `${words.table} ${tableName}`
-  const lines = chains.flatMap(chain => chainLines(words, chain))
+  const lines = [...[...memories].map(slot => memoryLine(words, slot)), ...chains.flatMap(chain => chainLines(words, chain))]
   let operations = lines.length
   for (const [verb, lists] of [
     ['delete', draft.deletes],

@@ -5,6 +5,7 @@ import {
   type Entry,
   endpointMap,
   entryName,
+  guardName,
   type Keyed,
   type LaneName,
   laneStart,
@@ -57,7 +58,6 @@ const names = {
     refused: 'no-endpoint-ips',
     affinity: 'affinity-ips',
     guarded: 'guarded-ips',
-    ranges: 'source-ranges',
   },
   'node-port': {
     service: 'service-node-ports',
@@ -65,7 +65,6 @@ const names = {
     refused: 'no-endpoint-node-ports',
     affinity: 'affinity-node-ports',
     guarded: 'guarded-node-ports',
-    ranges: 'node-port-source-ranges',
   },
 } as const satisfies Record<Keyed, object>
 
@@ -118,10 +117,7 @@ export const ownElements = (placed: Placed): readonly Element[] => {
     if (inside.includes(to)) add(endpoints, `${at} . ${slotStart.inside + slot}`, to)
     add(in_.affinity, `${key} . ${to}`, `goto ${rememberName(slot, frontend.affinitySeconds)}`)
   })
-  if (frontend.sourceRanges !== undefined) {
-    add(in_.guarded, key)
-    for (const range of frontend.sourceRanges) add(in_.ranges, `${key} . ${range}`)
-  }
+  if (frontend.sourceRanges !== undefined) add(in_.guarded, key, `goto ${guardName(frontend.sourceRanges)}`)
   return elements
 }
 

@@ -4,7 +4,16 @@
 import { signatureSet } from '../../host/nftmonitor.ts'
 import type { ProxySettings } from '../settings.ts'
 import { masqueradeMark, nodePortRanges, podRanges } from '../settings.ts'
-import { type Chain, type ChainWords, endpointMap, fromHostChain, keyExpression, setMark, takeMark } from './chains.ts'
+import {
+  type Chain,
+  type ChainWords,
+  endpointMap,
+  fromHostChain,
+  keyExpression,
+  memoryName,
+  setMark,
+  takeMark,
+} from './chains.ts'
 import { type FamilyWords, tableName } from './words.ts'
 
 const ports = 'meta l4proto { tcp, udp, sctp }'
@@ -33,13 +42,10 @@ const sets = (words: FamilyWords): readonly string[] => {
         `map ${endpointMap('node-port', protocol)} { typeof ${dport} . ${number} : ${t} daddr . ${dport} ; }`,
       ]
     }),
-    `set affinity { typeof ${t} saddr . ${t} daddr . meta l4proto . th dport . ${number} ; size 262144 ; flags dynamic,timeout ; }`,
     `map affinity-ips { type ${frontend} . ${address} . inet_service : verdict ; }`,
     `map affinity-node-ports { type ${port} . ${address} . inet_service : verdict ; }`,
-    `set guarded-ips { type ${frontend} ; }`,
-    `set guarded-node-ports { type ${port} ; }`,
-    `set source-ranges { type ${frontend} . ${address} ; flags interval ; }`,
-    `set node-port-source-ranges { type ${port} . ${address} ; flags interval ; }`,
+    `map guarded-ips { type ${frontend} : verdict ; }`,
+    `map guarded-node-ports { type ${port} : verdict ; }`,
   ]
 }
 
@@ -102,10 +108,7 @@ const chains = (words: ChainWords, settings: ProxySettings): readonly Chain[] =>
     { name: 'refuse-unknown-ports', rules: ['ct status dnat return', `${t} daddr @cluster-ips goto reject-it`] },
     {
       name: 'source-ranges-check',
-      rules: [
-        `${address} @guarded-ips ${address} . ${t} saddr != @source-ranges drop`,
-        `${toNode} ${port} @guarded-node-ports ${port} . ${t} saddr != @node-port-source-ranges drop`,
-      ],
+      rules: [`${address} vmap @guarded-ips`, `${toNode} ${port} vmap @guarded-node-ports`],
     },
   ]
 }
@@ -151,6 +154,10 @@ const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseCh
     { name: 'filter-output', hook: 'type filter hook output priority 0', rules: refuse },
   ]
 }
+
+/** The nft command that makes the memory of one number; its elements are made by traffic, and forget themselves. */
+export const memoryLine = ({ table, address }: FamilyWords, slot: number): string =>
+  `add set ${table} ${tableName} ${memoryName(slot)} { type ${address} . ${address} . inet_proto . inet_service ; size 262144 ; flags dynamic,timeout ; }`
 
 /** nft commands that make one chain. */
 export const chainLines = (words: FamilyWords, chain: Chain, hook?: string): readonly string[] => [
