@@ -18,7 +18,8 @@ export interface Daemon {
   upgrade(path: string, to: string, headers: Readonly<Record<string, string>>): Promise<{ socket: Duplex; head: Buffer }>
 }
 
-export const createDaemon = (socketPath: string = defaultSocket): Daemon => {
+/** @param socketPath --socket; else $NODELET_SOCKET, else where a daemon listens that was told nothing */
+export const createDaemon = (socketPath: string = process.env['NODELET_SOCKET'] ?? defaultSocket): Daemon => {
   const send = (options: RequestOptions): Promise<{ response: IncomingMessage; socket?: Duplex; head?: Buffer }> =>
     new Promise((resolve, reject) => {
       const outgoing = request({ socketPath, agent: false, ...options }, response => resolve({ response }))
