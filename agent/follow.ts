@@ -35,6 +35,8 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
   let isAway = false
   let timer: Timer | undefined
   let running: Promise<void> | undefined
+  /** What ended and is nobody's yet: a container may end before its worker has looked at it for the first time. */
+  const strays = new Set<string>()
 
   const ownerOf = (id: string): string | undefined =>
     pods.workers().find(({ seen }) => seen.containers.some(it => it.id === id) || seen.sandboxes.some(it => it.id === id))?.uid ??
@@ -63,12 +65,25 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
     }
   }
 
+  /** Also workers at work look again: what they have seen of it may be from before its end. */
+  const claim = (ids: readonly string[]) => {
+    for (const id of ids) {
+      strays.delete(id)
+      const uid = ownerOf(id)
+      if (uid !== undefined) pods.poke(uid)
+    }
+  }
+
   const relist = (): Promise<void> => {
+    // A list that began before something ended may not show it: only what was asked for is settled by the answer.
+    const asked = [...strays]
     running ??= list()
       .then(compare, sayAway)
       .finally(() => {
         running = undefined
-        schedule()
+        if (!isAway) claim(asked)
+        if (strays.size > 0 && !isAway) void relist()
+        else schedule()
       })
     return running
   }
@@ -83,9 +98,10 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
       if (event.type !== 'exit' || event.id !== event.containerId) return
       observer.expectExit(event.containerId)
       const uid = ownerOf(event.containerId)
-      // A container that ends before its worker has looked at it: the list finds out whose it is.
-      if (uid === undefined) void relist()
-      else pods.poke(uid)
+      if (uid !== undefined) return pods.poke(uid)
+      // The list finds out whose it is.
+      strays.add(event.containerId)
+      void relist()
     },
     onConnected: () => {
       hasEvents = true
