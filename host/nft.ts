@@ -23,9 +23,20 @@ export interface NftOptions {
   readonly timeoutMs?: number
 }
 
+// nft repeats the whole line that it refuses, and underlines it: with a thousand elements in a line that is no message any more.
+const longestLine = 400
+const mostLines = 12
+const shorten = (text: string): string => {
+  const lines = text.split('\n').filter(line => !/^[\s^~]*$/.test(line))
+  return lines
+    .slice(0, mostLines)
+    .map(line => (line.length > longestLine ? `${line.slice(0, longestLine)}…` : line))
+    .join('\n')
+}
+
 const accept = (result: RunResult, doing: string): string => {
   if (result.exitCode === 0) return result.stdout
-  const said = result.stderr.trim() || `exit code ${result.exitCode}`
+  const said = shorten(result.stderr.trim()) || `exit code ${result.exitCode}`
   throw new Fault('kernel-refused', `nft did not ${doing}: ${said}`)
 }
 

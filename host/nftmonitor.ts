@@ -114,7 +114,6 @@ export const watchTables = (
       report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
   }
   const start = () => {
-    if (stopped) return
     const began = clock.monotonic()
     const watched = deps.exec.watch(['nft', 'monitor', 'destroy'], onLine)
     child = watched
@@ -126,6 +125,7 @@ export const watchTables = (
       log.warn({ why, againInMs: pause }, 'the watch on nftables ended; it is started again')
       restarts += 1
       clock.after(pause, () => {
+        if (stopped) return
         start()
         for (const table of tables) report(table, 'unknown')
       })

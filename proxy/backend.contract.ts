@@ -117,7 +117,8 @@ export const service = (
   },
 })
 
-const balanced = (family: IPFamily, spec: Partial<ServiceSpec> = {}): Service => ({
+/** One that also has a node port, an external IP and the address of a load balancer. */
+export const balancedService = (family: IPFamily, spec: Partial<ServiceSpec> = {}): Service => ({
   ...service(family, { type: 'LoadBalancer', externalIPs: [addresses[family].external], ...spec }),
   status: { loadBalancer: { ingress: [{ ip: addresses[family].balancer }] } },
 })
@@ -166,7 +167,7 @@ const cases = (family: IPFamily): readonly Case[] => {
     },
     {
       name: 'a Service without endpoints refuses',
-      service: balanced(family),
+      service: balancedService(family),
       endpoints: {},
       attempts: [
         { ...clusterIP('pod'), expect: 'refused' },
@@ -199,7 +200,7 @@ const cases = (family: IPFamily): readonly Case[] => {
     },
     {
       name: 'node port, external IP and load balancer address reach every endpoint, masqueraded',
-      service: balanced(family),
+      service: balancedService(family),
       endpoints: { a: ready, b: ready },
       attempts: [
         { ...port('outside'), expect: ['a', 'b'], sees: 'node' },
@@ -221,7 +222,7 @@ const cases = (family: IPFamily): readonly Case[] => {
     },
     {
       name: 'external policy Local keeps the source and stays on this node; pods and the node may go anywhere',
-      service: balanced(family, { externalTrafficPolicy: 'Local' }),
+      service: balancedService(family, { externalTrafficPolicy: 'Local' }),
       endpoints: { a: ready, remote: ready },
       attempts: [
         { ...port('outside'), expect: ['a'], sees: 'client' },
@@ -235,7 +236,7 @@ const cases = (family: IPFamily): readonly Case[] => {
     },
     {
       name: 'external policy Local without an endpoint here drops what comes from outside',
-      service: balanced(family, { externalTrafficPolicy: 'Local' }),
+      service: balancedService(family, { externalTrafficPolicy: 'Local' }),
       endpoints: { remote: ready },
       attempts: [
         { ...port('outside'), expect: 'dropped' },
@@ -269,7 +270,7 @@ const cases = (family: IPFamily): readonly Case[] => {
     },
     {
       name: 'source ranges keep others out, on the balancer address and on the node port',
-      service: balanced(family, { loadBalancerSourceRanges: [addresses[family].podRange] }),
+      service: balancedService(family, { loadBalancerSourceRanges: [addresses[family].podRange] }),
       endpoints: { a: ready },
       attempts: [
         { ...to('outside', balancer, 80), expect: 'dropped' },

@@ -1,0 +1,129 @@
+// The watch with a child in memory: what is told as foreign, what is ours, and what follows when the child dies.
+import t from 'tap'
+import { fakeClock } from './clock.fake.ts'
+import type { RunResult } from './exec.ts'
+import { silentLog } from './log.ts'
+import { type ForeignChange, signed, signedReplacement, watchTables } from './nftmonitor.ts'
+
+const start = () => {
+  const clock = fakeClock()
+  const children: { say: (...lines: string[]) => void; end: (result: RunResult) => void; stopped: boolean }[] = []
+  const seen: ForeignChange[] = []
+  const monitor = watchTables(
+    {
+      clock,
+      log: silentLog,
+      exec: {
+        watch: (_, onLine) => {
+          const { promise, resolve } = Promise.withResolvers<RunResult>()
+          const child = { say: (...lines: string[]) => lines.forEach(onLine), end: resolve, stopped: false }
+          children.push(child)
+          return {
+            ended: promise,
+            stop: () => {
+              child.stopped = true
+            },
+          }
+        },
+      },
+    },
+    ['ip mine', 'ip6 mine'],
+    change => seen.push(change),
+    ['fleeting-'],
+  )
+  return { clock, children, seen, monitor }
+}
+const open = 'delete element ip mine signature { 0x00000001 }'
+const close = 'delete element ip mine signature { 0x00000002 }'
+
+t.test('what somebody else takes away is told as one change per table', async t2 => {
+  const { clock, children, seen } = start()
+  children[0]!.say(
+    'delete rule ip mine services handle 3',
+    'delete rule ip mine services handle 4',
+    'delete set ip mine __set0',
+    'delete chain ip mine services',
+    'delete table ip mine',
+    'delete element ip6 mine endpoints { fd00::1 . 80 . 0 : fd01::1 . 80 }',
+    'delete table ip theirs',
+  )
+  await clock.advance(100)
+  t2.same(seen, [
+    { table: 'ip mine', gone: ['rule services', 'chain services', 'table'] },
+    { table: 'ip6 mine', gone: ['element endpoints'] },
+  ])
+})
+
+t.test('what is signed is ours, and what comes after it is not', async t2 => {
+  const { clock, children, seen } = start()
+  children[0]!.say(open, 'delete element ip mine endpoints { 1 }', 'delete table ip mine', close)
+  await clock.advance(100)
+  t2.same(seen, [])
+  children[0]!.say(open, close, 'delete chain ip mine services')
+  await clock.advance(100)
+  t2.same(seen, [{ table: 'ip mine', gone: ['chain services'] }])
+})
+
+t.test('a signature of one table says nothing of another', async t2 => {
+  const { clock, children, seen } = start()
+  children[0]!.say(open, 'delete chain ip6 mine services', close)
+  await clock.advance(100)
+  t2.same(seen, [{ table: 'ip6 mine', gone: ['chain services'] }])
+})
+
+t.test('elements that end by themselves are nobody’s doing', async t2 => {
+  const { clock, children, seen } = start()
+  children[0]!.say('delete element ip mine fleeting-3 { 10.0.0.1 }')
+  await clock.advance(100)
+  t2.same(seen, [])
+})
+
+t.test('lost reports and a child that died mean that anything may have happened', async t2 => {
+  const { clock, children, seen, monitor } = start()
+  children[0]!.say('# ERROR: We lost some netlink events!')
+  await clock.advance(100)
+  t2.same(seen, [
+    { table: 'ip mine', gone: ['unknown'] },
+    { table: 'ip6 mine', gone: ['unknown'] },
+  ])
+  seen.length = 0
+  children[0]!.end({ exitCode: 1, stdout: '', stderr: 'out of luck' })
+  await clock.advance(150)
+  t2.notOk(monitor.isRunning)
+  await clock.advance(300)
+  t2.ok(monitor.isRunning)
+  t2.same([children.length, seen.length, monitor.restarts], [2, 2, 1])
+})
+
+t.test('a child that cannot live is tried less and less often', async t2 => {
+  const { clock, children, monitor } = start()
+  for (const pause of [200, 400, 800, 1_600]) {
+    children.at(-1)!.end({ exitCode: 1, stdout: '', stderr: '' })
+    await clock.advance(pause)
+  }
+  t2.equal(children.length, 5)
+  children.at(-1)!.end({ exitCode: 1, stdout: '', stderr: '' })
+  await clock.advance(3_000)
+  t2.notOk(monitor.isRunning)
+  monitor.stop()
+  await clock.advance(60_000)
+  t2.equal(children.length, 5, 'and not again once it is stopped')
+})
+
+t.test('signed texts', async t2 => {
+  t2.equal(
+    signed('ip mine', ['add x']),
+    [
+      'add element ip mine signature { 0x00000001 }',
+      'delete element ip mine signature { 0x00000001 }',
+      'add x',
+      'add element ip mine signature { 0x00000002 }',
+      'delete element ip mine signature { 0x00000002 }',
+      '',
+    ].join('\n'),
+  )
+  t2.match(
+    signedReplacement('ip mine', ['add table ip mine']),
+    /^add table ip mine\nadd set ip mine signature .*\ndelete table ip mine\nadd table ip mine\n/s,
+  )
+})
