@@ -198,3 +198,32 @@ t.test('a runtime that is away is waited for', async t => {
   await settle()
   t.equal(state('web'), 'running')
 })
+
+t.test('a pod past its active deadline ends as Failed', async t => {
+  const { wanted, cri, settle, status, clock } = setup()
+  wanted.put(namedPod('job', { activeDeadlineSeconds: 60 }))
+  await settle()
+  await clock.advance(59_000)
+  await settle()
+  t.equal(status('job')?.phase, 'Running')
+  await clock.advance(1000)
+  await settle()
+  t.match(status('job'), { phase: 'Failed', reason: 'DeadlineExceeded' })
+  t.equal(cri.container('a')?.state, 'CONTAINER_EXITED')
+})
+
+t.test('of a container that crashes again and again, the last ended attempt stays for its logs', async t => {
+  const { wanted, cri, settle, clock } = setup()
+  wanted.put(namedPod('web'))
+  await settle()
+  for (let crash = 0; crash < 3; crash++) {
+    cri.exit(cri.container('a')!.id, 1)
+    await settle()
+    await clock.advance(300_000)
+    await settle()
+  }
+  t.same(
+    [...cri.containers.values()].map(it => it.state),
+    ['CONTAINER_EXITED', 'CONTAINER_RUNNING'],
+  )
+})

@@ -59,6 +59,7 @@ export class PodWorker {
   #running = false
   #pending = false
   #timer: Timer | undefined
+  #deadline: Timer | undefined
   #retryMs = firstRetryMs
   #turn = new AbortController()
   #isGone = false
@@ -165,6 +166,7 @@ export class PodWorker {
         })
         return
       }
+      if (this.#isOverdue(status)) return
       const steps = this.#plan()
       const active = steps.filter(step => step.do !== 'wait')
       if (active.length === 0) {
@@ -176,6 +178,22 @@ export class PodWorker {
       // A pod that only loses its sandbox is told so by its status at the next look; planning again at once would go in circles.
       if (signal.aborted || active.every(step => step.do === 'stop-sandbox')) return
     }
+  }
+
+  /** A pod past its activeDeadlineSeconds ends as Failed; one that is not yet is looked at again when it is. */
+  #isOverdue(status: PodStatus): boolean {
+    const { activeDeadlineSeconds } = this.pod.spec
+    if (activeDeadlineSeconds === undefined || status.startTime === undefined) return false
+    const leftMs = Date.parse(status.startTime) + activeDeadlineSeconds * 1000 - this.#deps.clock.now()
+    if (leftMs > 0) {
+      this.#deadline?.cancel()
+      this.#deadline = this.#deps.clock.after(leftMs, () => this.poke())
+      return false
+    }
+    const message = 'Pod was active on the node longer than the specified deadline'
+    const verdict: Verdict = { phase: 'Failed', reason: 'DeadlineExceeded', message }
+    this.end({ grace: this.pod.spec.terminationGracePeriodSeconds ?? 30, why: message, removed: false, verdict })
+    return true
   }
 
   #plan(): readonly Step[] {
@@ -267,6 +285,7 @@ export class PodWorker {
     await this.#deps.steps.remove(this)
     this.#isGone = true
     this.#timer?.cancel()
+    this.#deadline?.cancel()
     this.#deps.onGone(this)
   }
 

@@ -56,6 +56,8 @@ const checkRestartRules = (report: Report, path: string, container: Container): 
   if (rules.length > 20) report(`${path}.restartPolicyRules`, undefined, `${rules.length} rules: want at most 20`)
   for (const [index, rule] of rules.entries()) {
     const at = `${path}.restartPolicyRules[${index}].exitCodes`
+    if (rule.action === 'RestartAllContainers')
+      report(`${path}.restartPolicyRules[${index}].action`, rule.action, 'not supported by this node yet: want Restart')
     if (rule.exitCodes === undefined) report(at, undefined, 'required')
     else if (rule.exitCodes.values.length > 255) report(`${at}.values`, undefined, 'want at most 255 values')
   }
