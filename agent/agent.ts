@@ -60,6 +60,9 @@ export interface Agent {
   stop(): void
 }
 
+/** A runtime that does not answer for one pod must not keep the others' Services from being routed. */
+const longestAdoptionMs = 10_000
+
 export const createAgent = (deps: AgentDeps): Agent => {
   const { runtime, clock, log, timeline, live } = deps
   const observer = createObserver({ runtime, clock })
@@ -148,10 +151,13 @@ export const createAgent = (deps: AgentDeps): Agent => {
       await Promise.all([deps.wanted.synced, deps.configMaps.synced, deps.secrets.synced])
       const found = await follower.firstList(signal)
       await removeOrphans(deps, new Set([...found.keys(), ...deps.wanted.list().map(it => it.metadata.uid ?? '')]))
-      pods.start(found)
-      live.markSynced()
+      const adopted = pods.start(found)
       followReferences(deps, pods)
       follower.start()
+      // Whoever takes all there is for all there should be (Services, names) must not see a node without its pods.
+      await Promise.race([adopted, clock.sleep(longestAdoptionMs, signal)])
+      live.markSynced()
+      prober.restore([])
     },
     stop: () => {
       follower.stop()

@@ -27,8 +27,11 @@ export interface PodsDeps {
 }
 
 export interface Pods {
-  /** Begins: pods that the runtime runs already are admitted first, so that a restart never turns a running pod away. */
-  start(runtimePods: ReadonlyMap<string, PodSketch>): void
+  /**
+   * Begins: pods that the runtime runs already are admitted first, so that a restart never turns a running pod away.
+   * @returns resolves when each of these was looked at once, or could not be: what is live is no half of the truth then
+   */
+  start(runtimePods: ReadonlyMap<string, PodSketch>): Promise<void>
   /** The runtime's news of one pod. */
   poke(podUid: string): void
   /** Works the status out anew without looking at the runtime; for probe results. */
@@ -44,9 +47,18 @@ const fullName = (pod: Pod): string => `${pod.metadata.namespace ?? 'default'}/$
 export const createPods = (deps: PodsDeps): Pods => {
   const workers = new Map<string, PodWorker>()
   const rejected = new Map<string, Verdict>()
+  const unseen = new Set<string>()
+  const { promise: adopted, resolve: resolveAdopted } = Promise.withResolvers<void>()
   let started = false
 
   const publish = (worker: PodWorker): PodStatus => {
+    const status = tell(worker)
+    unseen.delete(worker.uid)
+    if (started && unseen.size === 0) resolveAdopted()
+    return status
+  }
+
+  const tell = (worker: PodWorker): PodStatus => {
     const name = { namespace: worker.pod.metadata.namespace ?? 'default', name: worker.pod.metadata.name }
     const current = deps.live.get(name.namespace, name.name)
     const before = current?.metadata.uid === worker.uid ? current : undefined
@@ -135,8 +147,11 @@ export const createPods = (deps: PodsDeps): Pods => {
       const runs = (pod: Pod) => runtimePods.has(pod.metadata.uid ?? '')
       for (const pod of wanted.filter(runs)) begin(pod)
       for (const sketch of runtimePods.values()) adopt(sketch)
+      for (const uid of workers.keys()) unseen.add(uid)
       for (const pod of wanted.filter(pod => !runs(pod))) begin(pod)
       deps.wanted.subscribe({ changed })
+      if (unseen.size === 0) resolveAdopted()
+      return adopted
     },
     poke: podUid => workers.get(podUid)?.poke(),
     republish: podUid => {

@@ -63,12 +63,22 @@ export interface Prober {
    * terminates), `unknown` when the container is not known.
    */
   results(containerId: string, kind: ProbeKind): ProbeResult
-  /** Hands back the results of an earlier run; they hold for containers that are synced later. */
+  /**
+   * Hands back the results of an earlier run: they hold from now on, until the container is synced and answers for itself.
+   * Takes the place of what was handed back before and nobody has claimed.
+   */
   restore(saved: readonly SavedResult[]): void
-  /** What `restore` of a later run wants. */
+  /** What `restore` of a later run wants: also what was handed back and not claimed yet, or a quick second restart would lose it. */
   snapshot(): readonly SavedResult[]
   /** Stops everything. */
   close(): void
+}
+
+const keyOf = (containerId: string, kind: ProbeKind): string => `${kind}/${containerId}`
+
+const partsOf = (key: string): { readonly kind: ProbeKind; readonly containerId: string } => {
+  const slash = key.indexOf('/')
+  return { kind: key.slice(0, slash) as ProbeKind, containerId: key.slice(slash + 1) }
 }
 
 interface Tracked {
@@ -107,15 +117,19 @@ export const createProber = (deps: ProberDeps): Prober => {
     forget: podUid => sync(podUid, []),
     results: (containerId, kind) => {
       const tracked = byContainer.get(containerId)
-      return tracked === undefined ? 'unknown' : (tracked.runs.get(kind)?.result ?? 'success')
+      if (tracked === undefined) return saved.get(keyOf(containerId, kind)) ?? 'unknown'
+      return tracked.runs.get(kind)?.result ?? 'success'
     },
     restore: results => {
-      for (const { containerId, kind, result } of results) saved.set(`${containerId}/${kind}`, result)
+      saved.clear()
+      for (const { containerId, kind, result } of results) saved.set(keyOf(containerId, kind), result)
     },
-    snapshot: () =>
-      [...byContainer].flatMap(([containerId, { runs }]) =>
+    snapshot: () => [
+      ...[...byContainer].flatMap(([containerId, { runs }]) =>
         [...runs].map(([kind, { result }]) => ({ containerId, kind, result })),
       ),
+      ...[...saved].map(([key, result]) => ({ ...partsOf(key), result })),
+    ],
     close: () => {
       for (const podUid of [...pods.keys()]) sync(podUid, [])
     },
@@ -161,7 +175,7 @@ const createTrack = (deps: ProberDeps, saved: Map<string, ProbeResult>) => {
     for (const kind of probeKinds) {
       const probe = probeOf(target.container, kind)
       if (probe === undefined || (target.terminating === true && kind !== 'readiness')) continue
-      const key = `${target.containerId}/${kind}`
+      const key = keyOf(target.containerId, kind)
       const remembered = saved.get(key)
       saved.delete(key)
       const timing = toTiming(probe)
