@@ -19,7 +19,7 @@ export interface ProxySettings {
   readonly masqueradeAll: boolean
   /** The one bit of the packet mark that asks for masquerade on the way out; taken off again there. */
   readonly masqueradeBit: number
-  /** Drops TCP packets that conntrack cannot place, before they reach a client with an endpoint's address on them. */
+  /** Drops TCP packets of pods that conntrack cannot place, before they reach a client with an endpoint's address on them. */
   readonly dropInvalid: boolean
 }
 

@@ -5,7 +5,15 @@ import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } fro
 import { systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import { createSlices } from '../../host/loop.ts'
-import { addresses, backendContract, nodeName, type Outcome, type World } from '../backend.contract.ts'
+import {
+  addresses,
+  backendContract,
+  service as contractService,
+  slice as contractSlice,
+  nodeName,
+  type Outcome,
+  type World,
+} from '../backend.contract.ts'
 import { createProxier } from '../proxier.ts'
 import { defaultSettings, type ProxySettings } from '../settings.ts'
 import { createNftBackend } from './backend.ts'
@@ -86,6 +94,52 @@ const world = (family: IPFamily): World => {
 }
 
 for (const family of both) t.test(`packets of ${family}`, t2 => backendContract(t2, world(family), family))
+
+t.test('SCTP is routed like the others', async t2 => {
+  const sctp = world('IPv4')
+  await sctp.set(
+    [contractService('IPv4', { type: 'NodePort' }, ['SCTP'])],
+    [contractSlice('IPv4', { a: { ready: true } }, ['SCTP'])],
+  )
+  const { cluster, node } = addresses.IPv4
+  t2.same(await sctp.send({ from: 'pod', to: cluster, port: 80, protocol: 'SCTP' }), { reached: 'a', sees: 'client' })
+  t2.same(await sctp.send({ from: 'outside', to: node, port: 30_080, protocol: 'SCTP' }), { reached: 'a', sees: 'node' })
+  t2.same(await sctp.send({ from: 'pod', to: cluster, port: 80 }), 'refused', 'TCP to it is not')
+})
+
+t.test('masquerade-all hides pods too', async t2 => {
+  const { nft, services, slices, proxier } = start({ masqueradeAll: true })
+  services.put(contractService('IPv4'))
+  slices.put(contractSlice('IPv4', { a: { ready: true } }))
+  services.markSynced()
+  slices.markSynced()
+  await proxier.settled()
+  const { pod, cluster } = addresses.IPv4
+  t2.match(nft.walk({ fromNode: false, from: pod, to: cluster, protocol: 'tcp', port: 80 }), { masqueraded: true })
+})
+
+t.test('pods may be told by their interface', async t2 => {
+  for (const [localTraffic, iif, masqueraded] of [
+    [{ by: 'interface', name: 'nodelet0' }, 'nodelet0', false],
+    [{ by: 'interface', name: 'nodelet0' }, 'eth0', true],
+    [{ by: 'interface-prefix', prefix: 'veth' }, 'veth12', false],
+    [{ by: 'interface-prefix', prefix: 'veth' }, 'eth0', true],
+    [{ by: 'none' }, 'eth0', false],
+  ] as const) {
+    const { nft, services, slices, proxier } = start({ localTraffic })
+    services.put(contractService('IPv4'))
+    slices.put(contractSlice('IPv4', { a: { ready: true } }))
+    services.markSynced()
+    slices.markSynced()
+    await proxier.settled()
+    const { pod, cluster } = addresses.IPv4
+    t2.match(
+      nft.walk({ fromNode: false, from: pod, to: cluster, protocol: 'tcp', port: 80, iif }),
+      { masqueraded },
+      `${localTraffic.by}, ${iif}`,
+    )
+  }
+})
 
 const octets = (index: number) => `${(index >> 8) & 255}.${index & 255}`
 const service = (index: number, spec: Partial<Service['spec']> = {}): Service => ({

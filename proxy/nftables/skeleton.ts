@@ -149,7 +149,11 @@ const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseCh
     {
       name: 'filter-forward',
       hook: 'type filter hook forward priority 0',
-      rules: [...(settings.dropInvalid ? ['meta l4proto tcp ct state invalid drop'] : []), ...refuse],
+      // What a pod sends and conntrack cannot place would reach its client with the pod's address instead of the Service's.
+      rules: [
+        ...(settings.dropInvalid ? words.fromPods.map(condition => `${condition} meta l4proto tcp ct state invalid drop`) : []),
+        ...refuse,
+      ],
     },
     { name: 'filter-output', hook: 'type filter hook output priority 0', rules: refuse },
   ]
