@@ -86,3 +86,11 @@ for (const [name, more, code, message] of [
 t.test('text that is no JSON is refused with code 6', async t => {
   t.throws(() => parseConf('{'), { cniCode: cniCodes.undecodable, message: /not JSON/ })
 })
+
+t.test('capabilities are read in any case: containerd writes them as its structs name them', async t => {
+  const portMappings = [{ HostPort: 8088, ContainerPort: 8080, Protocol: 'TCP', HostIP: '' }]
+  const bandwidth = { IngressRate: 1000, IngressBurst: 2000, EgressRate: 0, EgressBurst: 0 }
+  const conf = parse({ runtimeConfig: { portMappings, bandwidth } })
+  t.same(conf.ports, [{ hostPort: 8088, containerPort: 8080, protocol: 'tcp', hostIP: '' }])
+  t.same(conf.bandwidth, { ingressRate: 1000, ingressBurst: 2000, egressRate: 0, egressBurst: 0 })
+})

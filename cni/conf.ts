@@ -95,12 +95,30 @@ const prevResultSchema = v.object({
 })
 export type PrevResult = v.InferOutput<typeof prevResultSchema>
 
-const portMappingSchema = v.object({
-  hostPort: port,
-  containerPort: v.pipe(port, v.minValue(1)),
-  protocol: v.pipe(v.optional(v.string(), 'tcp'), v.toLowerCase(), v.picklist(['tcp', 'udp', 'sctp'])),
-  hostIP: v.optional(v.union([v.literal(''), ip]), ''),
-})
+// containerd writes the capabilities from Go structs without field names (`HostPort`), and readers in Go take any case.
+const anyCase = (fields: readonly string[]) =>
+  v.pipe(
+    v.record(v.string(), v.unknown()),
+    v.transform(given => {
+      const names = new Map(fields.map(field => [field.toLowerCase(), field]))
+      return Object.fromEntries(Object.entries(given).map(([key, value]) => [names.get(key.toLowerCase()) ?? key, value]))
+    }),
+  )
+
+const portMappingSchema = v.pipe(
+  anyCase(['hostPort', 'containerPort', 'protocol', 'hostIP']),
+  v.object({
+    hostPort: port,
+    containerPort: v.pipe(port, v.minValue(1)),
+    protocol: v.pipe(v.optional(v.string(), 'tcp'), v.toLowerCase(), v.picklist(['tcp', 'udp', 'sctp'])),
+    hostIP: v.optional(v.union([v.literal(''), ip]), ''),
+  }),
+)
+
+const bandwidthSchema = v.pipe(
+  anyCase(['ingressRate', 'ingressBurst', 'egressRate', 'egressBurst']),
+  v.object({ ingressRate: bits, ingressBurst: bits, egressRate: bits, egressBurst: bits }),
+)
 
 const schema = v.object({
   name: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9][\w.-]*$/, 'is not the name of a network')),
@@ -118,7 +136,7 @@ const schema = v.object({
   runtimeConfig: v.optional(
     v.object({
       portMappings: v.optional(v.nullable(v.array(portMappingSchema))),
-      bandwidth: v.optional(v.nullable(v.object({ ingressRate: bits, ingressBurst: bits, egressRate: bits, egressBurst: bits }))),
+      bandwidth: v.optional(v.nullable(bandwidthSchema)),
     }),
     {},
   ),
