@@ -6,6 +6,7 @@ import type { Pod, PodStatus } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { PodSketch } from './observe.ts'
+import { isAlive } from './seen.ts'
 import { rfc3339, type Verdict } from './status.ts'
 import { PodWorker, type WorkerDeps } from './worker.ts'
 
@@ -71,7 +72,11 @@ export const createPods = (deps: PodsDeps): Pods => {
     if (isReady(status) && !isReady(before?.status)) deps.onStage(worker.pod, 'ready')
     const metadata = worker.ending?.removed ? withDeletion(worker) : worker.pod.metadata
     const { creationTimestamp = status.startTime } = metadata
-    const after: Pod = { ...worker.pod, metadata: { ...metadata, ...(creationTimestamp && { creationTimestamp }) }, status }
+    const after: Pod = {
+      ...worker.pod,
+      metadata: { ...metadata, ...(creationTimestamp && { creationTimestamp }) },
+      status: held(worker, status, before?.status),
+    }
     if (before === undefined || !sameText(before, after)) deps.live.put(after)
     return status
   }
@@ -162,6 +167,12 @@ export const createPods = (deps: PodsDeps): Pods => {
     workers: () => [...workers.values()],
     adopt,
   }
+}
+
+/** A pod is told to have ended when nothing of it runs any more: whoever counts on that may take what it held. */
+const held = ({ seen }: PodWorker, status: PodStatus, before: PodStatus | undefined): PodStatus => {
+  const hasEnded = status.phase === 'Succeeded' || status.phase === 'Failed'
+  return hasEnded && seen.containers.some(isAlive) ? { ...status, phase: before?.phase ?? 'Running' } : status
 }
 
 /** The grace period of a pod of which only the runtime's labels are left. */
