@@ -1,0 +1,57 @@
+// What the kernel should hold: judges Services by the model, settles who owns an address, and keeps what has not been written yet.
+// No I/O. A Service that cannot be judged is logged and keeps what it had; the others go on.
+import type { IPFamily } from '../api/types.ts'
+import type { Log } from '../host/log.ts'
+import type { ServiceChange } from './changes.ts'
+import { createClaims, type FrontendChange } from './claims.ts'
+import { type Frontend, type NodeView, toFrontends } from './model.ts'
+
+export interface Desired {
+  /** Takes a Service's new state into account; returns what that changes, of all families. */
+  judge(change: ServiceChange, node: NodeView): readonly FrontendChange[]
+  /** What is to be written for a family, one change per address, and forgets it. */
+  take(family: IPFamily): readonly FrontendChange[]
+  /** Everything of a family. */
+  frontends(family: IPFamily): IteratorObject<Frontend>
+  readonly size: number
+  readonly services: number
+}
+
+/** Nothing is desired at first. */
+export const createDesired = (families: readonly IPFamily[], log: Log): Desired => {
+  const claims = createClaims()
+  const pending = new Map<IPFamily, Map<string, FrontendChange>>(families.map(family => [family, new Map()]))
+
+  // Several changes of one address before it is written: what the kernel holds is the first `before`.
+  const note = (change: FrontendChange) => {
+    const changes = pending.get((change.after ?? change.before)!.family)!
+    const first = changes.get(change.key)
+    changes.set(change.key, first === undefined ? change : { ...change, before: first.before })
+  }
+  return {
+    judge: ({ key, after: { service, slices } }, node) => {
+      try {
+        const frontends = service === undefined ? [] : families.flatMap(family => toFrontends(service, slices, family, node))
+        const { changes, conflicts } = claims.set(key, frontends)
+        for (const conflict of conflicts) log.warn(conflict, 'two Services claim one address and port; the older one has it')
+        for (const change of changes) note(change)
+        return changes
+      } catch (error) {
+        log.error({ err: error, service: key }, 'this Service cannot be routed as it stands')
+        return []
+      }
+    },
+    take: family => {
+      const changes = [...pending.get(family)!.values()]
+      pending.get(family)!.clear()
+      return changes
+    },
+    frontends: family => claims.effective().filter(frontend => frontend.family === family),
+    get size() {
+      return claims.size
+    },
+    get services() {
+      return claims.services().reduce(count => count + 1, 0)
+    },
+  }
+}

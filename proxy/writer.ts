@@ -1,0 +1,91 @@
+// Writes one family: changes as they come, or everything when that is due: at the start, on demand, and after a failure.
+// A failed write is repeated as a full one with growing pauses, however much changes meanwhile.
+import type { Clock } from '../host/clock.ts'
+import { describe } from '../host/fault.ts'
+import type { Log } from '../host/log.ts'
+import type { ApplyCount, Backend } from './backend.ts'
+import type { Desired } from './desired.ts'
+
+export interface Written {
+  readonly full: boolean
+  readonly count: ApplyCount
+}
+
+export interface Writer {
+  readonly family: Backend['family']
+  /** Why everything must be written; undefined when changes will do. */
+  readonly due: string | undefined
+  readonly failures: number
+  readonly fullSyncs: number
+  readonly lastFailure: string | undefined
+  demand(reason: string): void
+  /** Writes what is pending; undefined when there was nothing to write, or it failed: then `due` says so. Never throws. */
+  write(): Promise<Written | undefined>
+}
+
+export interface WriterDeps {
+  readonly backend: Backend
+  readonly desired: Pick<Desired, 'take' | 'frontends'>
+  readonly clock: Clock
+  readonly log: Log
+  /** Called when the pause after a failure is over. */
+  readonly onRetry: () => void
+}
+
+const retryMs = { first: 100, longest: 30_000 }
+
+/** The first write is a full one. */
+export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDeps): Writer => {
+  const { family } = backend
+  let due: string | undefined = 'start'
+  let failures = 0
+  let fullSyncs = 0
+  let lastFailure: string | undefined
+  let resting = { until: Number.NEGATIVE_INFINITY, pause: 0 }
+
+  const writeAll = async (reason: string): Promise<Written> => {
+    due = undefined
+    fullSyncs += 1
+    if (reason !== 'start') log.info({ family, reason }, 'writing all Services anew')
+    const count = await backend.full(desired.frontends(family))
+    resting = { until: Number.NEGATIVE_INFINITY, pause: 0 }
+    return { full: true, count }
+  }
+  const fail = (error: unknown) => {
+    const pause = Math.min(Math.max(resting.pause * 2, retryMs.first), retryMs.longest)
+    resting = { until: clock.monotonic() + pause, pause }
+    clock.after(pause, onRetry)
+    failures += 1
+    lastFailure = describe(error)
+    due = 'a change was refused'
+    log.error({ err: error, family, againInMs: pause }, 'Services could not be written; everything is written anew')
+  }
+  return {
+    family,
+    get due() {
+      return due
+    },
+    get failures() {
+      return failures
+    },
+    get fullSyncs() {
+      return fullSyncs
+    },
+    get lastFailure() {
+      return lastFailure
+    },
+    demand: reason => {
+      due = reason
+    },
+    write: async () => {
+      const changes = desired.take(family)
+      try {
+        if (due !== undefined) return clock.monotonic() < resting.until ? undefined : await writeAll(due)
+        return changes.length === 0 ? undefined : { full: false, count: await backend.apply(changes) }
+      } catch (error) {
+        fail(error)
+        return undefined
+      }
+    },
+  }
+}
