@@ -2,24 +2,7 @@
 // Knows only the words that we use; any other one is refused, so that a test cannot pass by being misunderstood.
 import { Fault } from '../../host/fault.ts'
 import type { Nft } from '../../host/nft.ts'
-import { createWalk, type FakePacket, type FakeVerdict } from './walk.fake.ts'
-
-export interface FakeSet {
-  readonly kind: 'set' | 'map'
-  readonly verdicts: boolean
-  readonly elements: Map<string, string>
-}
-
-export interface FakeChain {
-  readonly hook: string | undefined
-  readonly priority: number
-  readonly rules: string[]
-}
-
-export interface FakeTable {
-  readonly sets: Map<string, FakeSet>
-  readonly chains: Map<string, FakeChain>
-}
+import { createWalk, type FakePacket, type FakeTable, type FakeVerdict } from './walk.fake.ts'
 
 export interface FakeNft extends Nft {
   readonly tables: Map<string, FakeTable>

@@ -1,7 +1,23 @@
 // Walks a connection's first packet through an in-memory table, hook by hook, as netfilter does: prerouting or output, the routing
 // decision, then input or forward, then postrouting. Any statement that is not known here fails the test that meets it.
 import { coversAddress } from '../address.ts'
-import type { FakeChain, FakeTable } from './table.fake.ts'
+
+export interface FakeSet {
+  readonly kind: 'set' | 'map'
+  readonly verdicts: boolean
+  readonly elements: Map<string, string>
+}
+
+export interface FakeChain {
+  readonly hook: string | undefined
+  readonly priority: number
+  readonly rules: string[]
+}
+
+export interface FakeTable {
+  readonly sets: Map<string, FakeSet>
+  readonly chains: Map<string, FakeChain>
+}
 
 export interface FakePacket {
   /** The node itself sent it. */
