@@ -218,8 +218,8 @@ const waitingLine = (worker: PodWorker): string | undefined => {
   return worker.lastError
 }
 
-/** What pods of an earlier run left behind: folders and cgroups that belong to no pod. */
-const removeOrphans = async ({ volumes, cgroups, log }: AgentDeps, known: ReadonlySet<string>): Promise<void> => {
+/** What pods of an earlier run left behind: folders, cgroups and logs that belong to no pod. */
+const removeOrphans = async ({ volumes, cgroups, logs, log }: AgentDeps, known: ReadonlySet<string>): Promise<void> => {
   const [folders, groups] = await Promise.all([volumes.podFolders(), cgroups.pods()])
   for (const uid of new Set([...folders, ...groups])) {
     if (known.has(uid)) continue
@@ -230,6 +230,12 @@ const removeOrphans = async ({ volumes, cgroups, log }: AgentDeps, known: Readon
     } catch (error) {
       log.warn({ uid, err: error }, `could not remove what an ended pod had left behind: ${describe(error)}`)
     }
+  }
+  try {
+    const removed = await logs.removeUnknown(known)
+    if (removed.length > 0) log.info({ folders: removed }, 'removed the logs of pods that are gone')
+  } catch (error) {
+    log.warn({ err: error }, `could not remove the logs of pods that are gone: ${describe(error)}`)
   }
 }
 

@@ -12,12 +12,25 @@ export interface PodLogs {
   link(pod: Pod, container: string, containerId: string, restartCount: number): Promise<void>
   /** Removes the pod's folder and its links. */
   remove(pod: Pod): Promise<void>
+  /** Removes the folders of pods that are not among these uids, and links that lead nowhere then. @returns the folders' names */
+  removeUnknown(known: ReadonlySet<string>): Promise<readonly string[]>
 }
 
 /**
  * @param containersDir the folder of links: /var/log/containers; beside podLogsDir where that is not the default, so that two
  *   nodes on one machine do not share it
  */
+/** A folder's name as `podLogFolder` makes it; the uid is what follows the last underscore. */
+const uidOfFolder = (name: string): string | undefined => /^[^_]+_[^_]+_([^_]+)$/.exec(name)?.[1]
+
+/** Removes those links of a folder whose targets lie in any of these folders. */
+const removeLinksInto = async (linksDir: string, folders: ReadonlySet<string>): Promise<void> => {
+  for (const name of await readdir(linksDir).catch(() => [])) {
+    const target = await readlink(join(linksDir, name)).catch(() => '')
+    if (folders.has(dirname(dirname(target)))) await rm(join(linksDir, name), { force: true })
+  }
+}
+
 export const createPodLogs = ({ podLogsDir, containersDir }: { podLogsDir: string; containersDir: string }): PodLogs => {
   const folder = (pod: Pod) => join(podLogsDir, podLogFolder(pod))
   return {
@@ -33,12 +46,17 @@ export const createPodLogs = ({ podLogsDir, containersDir }: { podLogsDir: strin
     },
     remove: async pod => {
       await rm(folder(pod), { recursive: true, force: true })
-      const prefix = `${pod.metadata.name}_${pod.metadata.namespace ?? 'default'}_`
-      const names = await readdir(containersDir).catch(() => [])
-      for (const name of names.filter(it => it.startsWith(prefix))) {
-        const target = await readlink(join(containersDir, name)).catch(() => '')
-        if (dirname(dirname(target)) === folder(pod)) await rm(join(containersDir, name), { force: true })
-      }
+      await removeLinksInto(containersDir, new Set([folder(pod)]))
+    },
+    removeUnknown: async known => {
+      const names = await readdir(podLogsDir).catch(() => [])
+      const unknown = names.filter(name => {
+        const uid = uidOfFolder(name)
+        return uid !== undefined && !known.has(uid)
+      })
+      for (const name of unknown) await rm(join(podLogsDir, name), { recursive: true, force: true })
+      await removeLinksInto(containersDir, new Set(unknown.map(name => join(podLogsDir, name))))
+      return unknown
     },
   }
 }
