@@ -17,7 +17,7 @@ import { table as cniTable } from '../cni/portmap.ts'
 import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
 import { systemClock as clock } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
-import { describe, isFault } from '../host/fault.ts'
+import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLink } from '../host/link.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { createNft } from '../host/nft.ts'
@@ -53,6 +53,8 @@ const defaultPodCIDRs = ['10.244.0.0/24']
 export const run = async (argv: readonly string[]): Promise<number> => {
   try {
     const { config, warnings } = await loadAgentConfig(argv, machineConfig)
+    if (process.getuid?.() !== 0)
+      throw new Fault('unsupported', 'needs root: it makes cgroups, mounts and network interfaces', { retry: 'never' })
     if (config.cleanup) return await cleanUp(config)
     const log = createLog({
       verbosity: config.verbosity,
