@@ -71,16 +71,21 @@ export const createAgent = (deps: AgentDeps): Agent => {
     clock,
     log: log.child({ part: 'probes' }),
     jitterUntil: deps.startedAt + 10_000,
-    onAttempt: ({ target, kind, answer }) => {
+    onAttempt: ({ target, kind, answer, startedAt, endedAt }) => {
       const message = toEventMessage(kind, answer)
       const worker = message === undefined ? undefined : pods.worker(target.podUid)
       if (worker === undefined || message === undefined) return
+      if (answer.outcome !== 'warning') {
+        const failed = { stage: `${kind} probe`, container: target.container.name, error: answer.message || 'no message' }
+        timeline.record(worker.uid, { ...failed, startedAt, endedAt })
+      }
       deps.onEvent(worker.pod, 'Warning', answer.outcome === 'warning' ? 'ProbeWarning' : 'Unhealthy', message)
     },
-    onResult: (podUid, container, kind, result, message) => {
+    onResult: (podUid, container, kind, result) => {
       const now = clock.now()
-      const detail = `${result}${message && `: ${message}`}`
-      timeline.record(podUid, { stage: `${kind} probe`, container, startedAt: now, endedAt: now, detail })
+      // How it failed has been recorded attempt by attempt.
+      if (result === 'success')
+        timeline.record(podUid, { stage: `${kind} probe`, container, startedAt: now, endedAt: now, detail: result })
       pods.republish(podUid)
       if (kind !== 'readiness') pods.poke(podUid)
       deps.probeMemory.save(prober.snapshot)

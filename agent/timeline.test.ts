@@ -49,6 +49,24 @@ t.test('long texts are kept as one short line', async t => {
   t.ok(detail.length < 500)
 })
 
+t.test('what fails again and again in the same way is one line that grows', async t => {
+  const timeline = createTimeline({ clock: fakeClock() })
+  const fail = (at: number, error: string) =>
+    timeline.record('u', { stage: 'readiness probe', container: 'c', startedAt: at, endedAt: at + 1, error })
+  for (const at of [0, 10, 20]) fail(at, 'connection refused')
+  timeline.record('u', { stage: 'kill', startedAt: 21, endedAt: 21 })
+  for (const at of [30, 40]) fail(at, 'connection refused')
+  fail(50, 'status 500')
+  fail(60, 'connection refused')
+  t.match(timeline.of('u')?.spans, [
+    { stage: 'readiness probe', startedAt: 0, endedAt: 41, error: 'connection refused' },
+    { stage: 'kill' },
+    { startedAt: 50, endedAt: 51, error: 'status 500' },
+    { startedAt: 60, endedAt: 61, error: 'connection refused' },
+  ])
+  t.same(timeline.of('u')?.lastError?.at, 61)
+})
+
 t.test('a pod that restarts for ever keeps its start and its newest spans', async t => {
   const timeline = createTimeline({ clock: fakeClock(), maxSpans: 20 })
   for (let i = 0; i < 100; i++) timeline.record('u', { stage: `s${i}`, startedAt: i, endedAt: i })

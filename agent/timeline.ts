@@ -122,9 +122,21 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
     return entry
   }
 
+  /** What fails again in the same way makes the line of the last time longer, or a probe would push everything else out. */
+  const again = (
+    podUid: string,
+    { stage, container, error, detail, startedAt, endedAt = startedAt }: Span,
+  ): Entry | undefined => {
+    const entry = entries.get(podUid)
+    const last = entry?.spans.findLast(it => it.stage === stage && it.container === container)
+    if (error === undefined || last?.error !== toLine(error) || last.detail !== detail) return undefined
+    last.endedAt = endedAt
+    return entry
+  }
+
   return {
     record: (podUid, span) => {
-      const entry = add(podUid, { ...span })
+      const entry = again(podUid, span) ?? add(podUid, { ...span })
       if (span.error !== undefined) {
         entry.lastError = { at: span.endedAt ?? span.startedAt, stage: span.stage, message: toLine(span.error) }
       }
