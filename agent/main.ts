@@ -37,7 +37,7 @@ import { openProbeMemory } from './probe-memory.ts'
 import { createLogRotation } from './rotate.ts'
 import { type CniFolders, readCgroupDriver, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
 import { createView } from './server/node-view.ts'
-import { createServer } from './server/server.ts'
+import { claimSocket, createServer } from './server/server.ts'
 import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
 import { openAllocations } from './standalone/allocations.ts'
 import { createDns } from './standalone/dns/dns.ts'
@@ -55,6 +55,7 @@ export const run = async (argv: readonly string[]): Promise<number> => {
     const { config, warnings } = await loadAgentConfig(argv, machineConfig)
     if (process.getuid?.() !== 0)
       throw new Fault('unsupported', 'needs root: it makes cgroups, mounts and network interfaces', { retry: 'never' })
+    await claimSocket(config.socket)
     if (config.cleanup) return await cleanUp(config)
     const log = createLog({
       verbosity: config.verbosity,

@@ -37,7 +37,7 @@ export const createServer = (deps: ServerDeps): Server => {
   return {
     listen: async () => {
       await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-      await removeStale(path)
+      await claimSocket(path)
       await new Promise<void>((resolve, reject) => {
         http.once('error', error => reject(new Fault('io', `cannot listen on ${path}`, { cause: error })))
         // The file must not be open to others even for the moment before its mode can be set.
@@ -59,8 +59,11 @@ export const createServer = (deps: ServerDeps): Server => {
   }
 }
 
-/** Removes the socket of a daemon that died; one that answers keeps it. */
-const removeStale = async (path: string): Promise<void> => {
+/**
+ * Removes the socket of a daemon that died; asked before anything is begun, so that a second daemon touches nothing of the first.
+ * @throws Fault `already-exists` when a daemon answers there
+ */
+export const claimSocket = async (path: string): Promise<void> => {
   const there = await lstat(path).catch(() => undefined)
   if (there === undefined) return
   if (!there.isSocket()) throw new Fault('io', `${path} is there already and is not a socket`, { retry: 'never' })
