@@ -21,8 +21,11 @@ import {
 export interface Watching {
   close(): void
 }
-/** Calls `changed` with the name of an entry of the folder, or undefined when it is not known which. */
-export type WatchFolder = (path: string, changed: (name: string | undefined) => void) => Watching
+/**
+ * Calls `changed` with the name of an entry of the folder, or undefined when it is not known which; `ended` when the folder itself
+ * went away or was moved, after which the watch hears nothing more.
+ */
+export type WatchFolder = (path: string, changed: (name: string | undefined) => void, ended: () => void) => Watching
 
 export interface FolderDeps {
   /** A folder of manifests, or one manifest file. */
@@ -44,16 +47,25 @@ export interface FolderSource {
   stop(): void
 }
 
-// Events of one save come in a burst; the burst is over when none came for this long.
+// Events of one save come in a burst; it is read once, this long after the first of them.
 const burstMs = 5
 // A file that was written less than this ago and gives less than before may be in the middle of being written.
 const settleMs = 40
+// Whoever rewrites a file in place empties it first, and may have to wait for a busy disk or processor before going on.
+const emptySettleMs = 1000
 const largestFile = 10 * 1024 * 1024
 
-const inotify: WatchFolder = (path, changed) => {
-  const watcher = watchPath(path, (_, name) => changed(name ?? undefined))
-  // the folder went away; the next scan watches the one that takes its place
-  watcher.on('error', () => changed(undefined))
+/** Watches by inotify. */
+export const inotify: WatchFolder = (path, changed, ended) => {
+  const watcher = watchPath(path, (event, name) => {
+    // What happens to the watched path itself comes under its own name. An entry of that name only costs one more watch.
+    if (event === 'rename' && name === basename(path)) ended()
+    changed(name ?? undefined)
+  })
+  watcher.on('error', () => {
+    ended()
+    changed(undefined)
+  })
   return watcher
 }
 
@@ -111,7 +123,13 @@ const createWatcher = (path: string, watch: WatchFolder, log: Log, changed: (nam
       const identity = `${dev}:${ino}`
       if (watched.get(at)?.identity === identity) return
       drop(at)
-      watched.set(at, { identity, watching: watch(at, onEvent) })
+      // A folder that is removed and made again gets the same inode number as often as not: the end of the old one has to be heard.
+      const watching = watch(at, onEvent, () => {
+        if (watched.get(at)?.watching !== watching) return
+        drop(at)
+        changed(undefined)
+      })
+      watched.set(at, { identity, watching })
       // what happened between the last look and now made no event
       changed(undefined)
     } catch (error) {
@@ -143,12 +161,19 @@ export const createFolderSource = (deps: FolderDeps): FolderSource => {
   let isSynced = false
   let scanning: Promise<void> | undefined
   let wantsAnother = false
-  let burst: Timer | undefined
+  let burst: { readonly at: number; readonly timer: Timer } | undefined
   let net: Timer | undefined
 
+  // The earliest wins: events that never cease do not put the reading off.
   const soon = (ms: number) => {
-    burst?.cancel()
-    if (!stopped) burst = clock.after(ms, () => void rescan())
+    const at = clock.monotonic() + ms
+    if (stopped || (burst !== undefined && burst.at <= at)) return
+    burst?.timer.cancel()
+    const timer = clock.after(ms, () => {
+      burst = undefined
+      void rescan()
+    })
+    burst = { at, timer }
   }
   const watcher = createWatcher(path, deps.watch ?? inotify, log, name => {
     // `..data` is the link by which a mounted volume is swapped; other dot names are editors' files
@@ -166,8 +191,9 @@ export const createFolderSource = (deps: FolderDeps): FolderSource => {
         ? readFileShare(name, reading.text, node, before?.share)
         : unreadableShare(name, reading.unreadable, before?.share)
     if ('text' in reading && givesLess(before?.share, share)) {
-      if (Math.abs(clock.now() - reading.writtenAt) < settleMs) {
-        soon(settleMs)
+      const settledMs = reading.text === '' ? emptySettleMs : settleMs
+      if (Math.abs(clock.now() - reading.writtenAt) < settledMs) {
+        soon(settledMs)
         return false
       }
     }
@@ -221,7 +247,7 @@ export const createFolderSource = (deps: FolderDeps): FolderSource => {
     rescan,
     stop: () => {
       stopped = true
-      burst?.cancel()
+      burst?.timer.cancel()
       net?.cancel()
       watcher.close()
     },
