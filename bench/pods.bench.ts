@@ -1,0 +1,136 @@
+// Pods from a folder: the daemon beside the Go kubelet, which runs standalone on static pods. Each node has a namespace and a
+// containerd of its own with the same images; turn by turn; Ready is what the agent says, the rest is what the runtime shows.
+// Prints figures; needs root, Debian's containerd and CNI plugins, and the kubelet (peers.ts).
+import { rename, rm, writeFile } from 'node:fs/promises'
+import type { Pod } from '../api/types.ts'
+import { systemClock as clock } from '../host/clock.ts'
+import { webImage } from '../test/support/images.ts'
+import { alone } from './alone.ts'
+import { median, print } from './figure.ts'
+import { createKubeletNode } from './kubelet-node.ts'
+import type { Node } from './node.ts'
+import { createNodeletNode } from './nodelet-node.ts'
+
+const rounds = 12
+const pollMs = 3
+const patienceMs = 60_000
+
+const until = async (what: string, check: () => Promise<boolean>): Promise<void> => {
+  const deadline = clock.monotonic() + patienceMs
+  while (!(await check())) {
+    if (clock.monotonic() > deadline) throw new Error(`waited too long for ${what}`)
+    await clock.sleep(pollMs)
+  }
+}
+
+const manifest = (name: string, probed: boolean) => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, namespace: 'default', labels: { app: name } },
+  spec: {
+    terminationGracePeriodSeconds: 5,
+    containers: [
+      {
+        ...{ name: 'web', image: webImage, imagePullPolicy: 'IfNotPresent' },
+        ...(probed && { readinessProbe: { httpGet: { path: '/healthz', port: 80 }, periodSeconds: 1 } }),
+      },
+    ],
+  },
+})
+
+const isReady = (pods: readonly Pod[], name: string): boolean =>
+  pods.some(
+    pod =>
+      pod.metadata.name === `${name}-bench` && pod.status?.conditions?.some(it => it.type === 'Ready' && it.status === 'True'),
+  )
+
+const ofPod = (name: string) => ({ labelSelector: { 'io.kubernetes.pod.name': `${name}-bench` } })
+
+const isSandboxUp = async ({ containerd }: Node, name: string): Promise<boolean> =>
+  (await containerd.cri.listPodSandbox(ofPod(name))).some(it => it.state === 'SANDBOX_READY')
+
+const runningContainer = async ({ containerd }: Node, name: string): Promise<string | undefined> =>
+  (await containerd.cri.listContainers(ofPod(name))).find(it => it.state === 'CONTAINER_RUNNING')?.id
+
+const pidOf = async ({ containerd }: Node, id: string): Promise<number> => {
+  const { info } = await containerd.cri.containerStatus(id, true)
+  return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid
+}
+
+interface Times {
+  readonly start: number
+  readonly probedStart: number
+  readonly restart: number
+  readonly stop: number
+}
+
+const startPod = async (node: Node, name: string, probed: boolean): Promise<number> => {
+  // written aside and renamed, so that neither side can read half a file
+  await writeFile(`${node.manifests}/.${name}`, JSON.stringify(manifest(name, probed)))
+  const began = clock.monotonic()
+  await rename(`${node.manifests}/.${name}`, `${node.manifests}/${name}.json`)
+  await until(`${node.agent}: ${name} to be ready`, async () => isReady(await node.pods(), name))
+  return clock.monotonic() - began
+}
+
+const stopPod = async (node: Node, name: string): Promise<number> => {
+  const began = clock.monotonic()
+  await rm(`${node.manifests}/${name}.json`)
+  await until(`${node.agent}: the sandbox of ${name} to be gone`, async () => !(await isSandboxUp(node, name)))
+  return clock.monotonic() - began
+}
+
+const killContainer = async (node: Node, name: string): Promise<number> => {
+  const first = await runningContainer(node, name)
+  if (first === undefined) throw new Error(`${node.agent}: ${name} does not run`)
+  const pid = await pidOf(node, first)
+  const began = clock.monotonic()
+  process.kill(pid, 'SIGKILL')
+  await until(`${node.agent}: ${name} to run again`, async () => ![undefined, first].includes(await runningContainer(node, name)))
+  return clock.monotonic() - began
+}
+
+const round = async (node: Node, index: number): Promise<Times> => {
+  const [plain, probed] = [`plain-${index}`, `probed-${index}`]
+  const start = await startPod(node, plain, false)
+  const restart = await killContainer(node, plain)
+  await until(`${node.agent}: ${plain} to be ready again`, async () => isReady(await node.pods(), plain))
+  const stop = await stopPod(node, plain)
+  const probedStart = await startPod(node, probed, true)
+  await stopPod(node, probed)
+  return { start, probedStart, restart, stop }
+}
+
+const figures: readonly (readonly [keyof Times, string, number | undefined])[] = [
+  ['start', 'pod from the folder: file written to Ready', 0.5],
+  ['probedStart', 'the same with a readiness probe', undefined],
+  ['stop', 'file removed to sandbox gone', 0.5],
+  ['restart', 'container killed to running again, first restart', 0.5],
+]
+
+const measure = async (nodes: readonly [Node, Node]): Promise<void> => {
+  const times: [Times[], Times[]] = [[], []]
+  for (let index = 0; index <= rounds; index++) {
+    for (const [at, node] of nodes.entries()) {
+      const result = await round(node, index)
+      // The first makes bridges, and reads from disk what later comes from memory.
+      if (index > 0) times[at]?.push(result)
+      if (process.env['BENCH_ROUNDS']) process.stderr.write(`${node.agent} ${JSON.stringify(result)}\n`)
+    }
+  }
+  for (const [key, figure, atMost] of figures) {
+    const [ours, theirs] = times.map(of => median(of.map(it => it[key]))) as [number, number]
+    print({ figure, unit: 'ms', ours, peer: 'kubelet', theirs, of: rounds, ...(atMost !== undefined && { atMost }) })
+  }
+}
+
+await alone(async () => {
+  const nodes: Node[] = []
+  try {
+    nodes.push(await createNodeletNode())
+    nodes.push(await createKubeletNode())
+    await measure(nodes as [Node, Node])
+  } finally {
+    for (const node of nodes) await node.close()
+  }
+})
