@@ -62,6 +62,8 @@ export interface TestNode {
   curl(url: string, ...options: readonly string[]): Promise<string>
   /** What the daemon has logged since the node was made. */
   log(): Promise<string>
+  /** The messages of its log, without their fields. */
+  messages(): Promise<readonly string[]>
   start(): Promise<void>
   /** SIGTERM, and waits until it has ended. */
   stop(): Promise<void>
@@ -163,6 +165,8 @@ const createDaemonOn = async (netns: Netns, containerd: TestContainerd, options:
   let child: ChildProcess | undefined
 
   const log = () => readFile(`${dir}/daemon.log`, 'utf8')
+  const toMessage = (line: string) => (line.startsWith('{') ? (JSON.parse(line) as { msg: string }).msg : line)
+  const messages = async () => (await log()).split('\n').slice(0, -1).map(toMessage)
   const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
     const ending = child
     child = undefined
@@ -203,7 +207,7 @@ const createDaemonOn = async (netns: Netns, containerd: TestContainerd, options:
     return { exitCode, stdout: String(stdout), stderr: String(stderr) }
   }
   return {
-    ...{ dir, socket, netns, containerd, start, log, pod, until, tryExec },
+    ...{ dir, socket, netns, containerd, start, log, messages, pod, until, tryExec },
     ...{ manifests: `${dir}/manifests`, podLogs: `${dir}/logs`, rootDir: `${dir}/kubelet` },
     get pid() {
       return child?.pid
