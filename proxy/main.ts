@@ -40,7 +40,7 @@ export interface ProxyDeps {
   readonly log: Log
   readonly onSynced?: (report: SyncReport) => void
   /** Makes the kernel settings of this process's network; another namespace's are its owner's. */
-  readonly prepareKernel?: (log: Log) => Promise<void>
+  readonly prepareKernel?: (host: { readonly exec: Exec; readonly log: Log }) => Promise<void>
 }
 
 export interface ProxyStatus extends ProxierStatus {
@@ -90,7 +90,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     log.warn({ mode: deps.mode }, 'this mode is not there yet; Services are routed by nftables')
   const nft = createNft(exec)
   const families = await usableFamilies(nft, log)
-  await (deps.prepareKernel ?? prepareSysctls)(log)
+  await (deps.prepareKernel ?? prepareSysctls)({ exec, log })
 
   let settings: ProxySettings = { ...defaultSettings, ...deps.settings }
   let node: NodeView = { name: deps.nodeName, zone: deps.zone ?? '', ips: settings.nodeIPs }

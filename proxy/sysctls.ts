@@ -1,6 +1,7 @@
-// The kernel settings that Service routing needs, and the ones it asks for when it may. Where a setting is read-only, a warning names
-// it and what will not work. Never sets route_localnet: node ports on loopback are not served (kube-proxy's nftables mode neither).
-import { readFile, writeFile } from 'node:fs/promises'
+// The kernel settings that Service routing needs, and the module that has those of bridges. Where a setting is read-only, a warning
+// names it and what will not work. Never sets route_localnet: node ports on loopback are not served (kube-proxy's nftables mode neither).
+import { access, readFile, writeFile } from 'node:fs/promises'
+import type { Exec } from '../host/exec.ts'
 import type { Log } from '../host/log.ts'
 
 interface Setting {
@@ -25,8 +26,29 @@ const settings: readonly Setting[] = [
   },
 ]
 
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  )
+
+/** No kernel has the bridge settings before this module is loaded, and nothing loads it by itself. */
+const loadBridgeModule = async (exec: Pick<Exec, 'run'>, log: Log): Promise<void> => {
+  try {
+    await exec.run(['modprobe', 'br_netfilter'])
+    log.info({ module: 'br_netfilter' }, 'kernel module loaded')
+  } catch (error) {
+    const without = 'pods of one bridge may not reach each other through Services'
+    log.warn({ module: 'br_netfilter', without, err: error }, 'kernel module could not be loaded')
+  }
+}
+
 /** Brings the settings to what routing needs; a setting that the kernel does not have or that stands already is passed over. */
-export const prepareSysctls = async (log: Log, root = '/proc/sys'): Promise<void> => {
+export const prepareSysctls = async (
+  { exec, log }: { readonly exec: Pick<Exec, 'run'>; readonly log: Log },
+  root = '/proc/sys',
+): Promise<void> => {
+  if (!(await exists(`${root}/net/bridge`))) await loadBridgeModule(exec, log)
   for (const { path, value, without } of settings) {
     const file = `${root}/${path}`
     try {
