@@ -1,4 +1,4 @@
-// Container images made on this machine, offline, from Debian's static binaries: built once by umoci and skopeo into
+// Container images made on this machine, offline, from Debian's static binaries: built once by umoci into
 // .cache/images, under a key of everything that goes into them. Registries are never asked.
 // Run as a program it prints the paths of the archives that the examples need, one a line.
 import { createHash, randomBytes } from 'node:crypto'
@@ -74,6 +74,16 @@ const fileOf = (name: string) => `${name.replaceAll(/[/:]/g, '_')}.tar`
 
 const option = (name: string, words: readonly string[] = []) => words.flatMap(word => [`--config.${name}`, word])
 
+/** Gives the only image of an OCI layout its full name, which umoci takes for no tag: importers go by it. */
+const nameImage = async (layout: string, name: string) => {
+  const index = JSON.parse(await readFile(`${layout}/index.json`, 'utf8')) as { readonly manifests: readonly object[] }
+  const annotations = { 'org.opencontainers.image.ref.name': name }
+  await writeFile(
+    `${layout}/index.json`,
+    JSON.stringify({ ...index, manifests: index.manifests.map(it => ({ ...it, annotations })) }),
+  )
+}
+
 /** Builds one image into an OCI archive at `target`. */
 const build = async (name: string, recipe: Recipe, target: string) => {
   const { entrypoint, cmd, user, stopSignal } = recipe
@@ -93,7 +103,8 @@ const build = async (name: string, recipe: Recipe, target: string) => {
       ...option('stopsignal', stopSignal === undefined ? [] : [stopSignal]),
     ])
     const unique = `${target}.${randomBytes(4).toString('hex')}`
-    await systemExec.run(['skopeo', 'copy', '-q', `oci:${work}/oci:it`, `oci-archive:${unique}:${name}`])
+    await nameImage(`${work}/oci`, name)
+    await systemExec.run(['tar', '--create', '--file', unique, '--directory', `${work}/oci`, '.'])
     await rename(unique, target)
   } finally {
     await rm(work, { recursive: true, force: true })
