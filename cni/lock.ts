@@ -1,5 +1,5 @@
 // The lock on the allocations of this node: whoever holds it, daemon or a plugin run by hand, is the only one to change them.
-// flock(1) in a child that dies with us (parent death signal), since Node can hold no file lock itself: the kernel lets go of the
+// flock(1) in a child that dies with us (host/exec.ts), since Node can hold no file lock itself: the kernel lets go of the
 // lock however the holder ends. A listening socket would do too, but an abstract one can be taken by any pod of the host's network.
 import { appendFile, mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
@@ -22,18 +22,7 @@ export const takeLock = async (exec: Pick<Exec, 'watch'>, file: string, waitSeco
   // tail prints the line when flock has started it, that is when the lock is held, and stays.
   await appendFile(file, 'held while a process follows this file\n', { flag: 'a' })
   const holder = ['tail', '-n', '1', '-f', file]
-  const argv = [
-    'setpriv',
-    '--pdeathsig',
-    'KILL',
-    'flock',
-    '--no-fork',
-    '--exclusive',
-    '--wait',
-    String(waitSeconds),
-    file,
-    ...holder,
-  ]
+  const argv = ['flock', '--no-fork', '--exclusive', '--wait', String(waitSeconds), file, ...holder]
   return new Promise((resolve, reject) => {
     const child = exec.watch(argv, () => resolve({ lost, release: () => child.stop() }))
     const lost = child.ended.then(

@@ -28,7 +28,10 @@ export interface Exec {
   run(argv: readonly string[], options?: RunOptions): Promise<RunResult>
   /** As `run`, but an exit code other than 0 is an answer; still throws when the program cannot be started or hangs. */
   try(argv: readonly string[], options?: RunOptions): Promise<RunResult>
-  /** Starts a program that stays; `onLine` gets its stdout lines, `ended` resolves when it is gone. */
+  /**
+   * Starts a program that stays; `onLine` gets its stdout lines, `ended` resolves when it is gone. It dies with us, however we die:
+   * nothing of a killed daemon holds a lock or listens.
+   */
   watch(argv: readonly string[], onLine: (line: string) => void): Watched
 }
 
@@ -70,8 +73,7 @@ const run = async (argv: readonly string[], options: RunOptions = {}): Promise<R
 }
 
 const watch = (argv: readonly string[], onLine: (line: string) => void): Watched => {
-  const [program = '', ...args] = argv
-  const subprocess = spawn(program, args, { stdin: 'ignore' })
+  const subprocess = spawn('setpriv', ['--pdeathsig', 'KILL', ...argv], { stdin: 'ignore' })
   let child: ChildProcess | undefined
   let stopped = false
   subprocess.nodeChildProcess.then(
