@@ -1,7 +1,7 @@
 // `nodelet agent`: the daemon. The only place that joins pods, Services and pod network, and that knows signals.
 // Order of a start: the folder and Services, the socket (the CNI shim asks it), the pod network, then pods.
 // Crash-only: a signal stops the daemon and nothing else; pods, rules and addresses stay and the next start adopts them.
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createCri } from '../api/cri/client.ts'
@@ -19,12 +19,14 @@ import { systemClock as clock } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLink } from '../host/link.ts'
+import { type LinkMonitor, watchLinks } from '../host/linkmonitor.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { createNft } from '../host/nft.ts'
+import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy } from '../proxy/main.ts'
 import type { Agent } from './agent.ts'
-import { cleanupPods } from './cleanup.ts'
+import { cleanNode, type OthersCleanup } from './clean-node.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
@@ -40,9 +42,8 @@ import { createView } from './server/node-view.ts'
 import { claimSocket, createServer } from './server/server.ts'
 import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
 import { openAllocations } from './standalone/allocations.ts'
-import { createDns } from './standalone/dns/dns.ts'
-import { removeOwnAddresses } from './standalone/dns/own-address.ts'
-import { releaseOwnPort } from './standalone/dns/own-port.ts'
+import { createDns, type Dns } from './standalone/dns/dns.ts'
+import { dnsTable } from './standalone/dns/own-port.ts'
 import { createStandaloneServices, type StandaloneServices } from './standalone/services.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
 
@@ -169,6 +170,7 @@ interface PodNetwork {
   answer(body: string): Promise<string>
   /** Puts the plugin where the runtime looks, and releases what no sandbox holds any more. */
   install(folders: CniFolders, sandboxIds: Iterable<string>): Promise<void>
+  /** Puts back what somebody else took away of our rules. */
   repair(): void
   close(): Promise<void>
 }
@@ -180,8 +182,13 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
   const cni = createCni(await systemCniDeps(cniLog), cniDataDir(config))
   const call = createCniHandler({ cni })
   const podCIDRs = config.podCIDRs.length > 0 ? config.podCIDRs : defaultPodCIDRs
-  const ensureBase = () =>
-    cni.ensureBase().catch(error => cniLog.error({ err: error }, `the pod network cannot be set up: ${describe(error)}`))
+  const sorry = (error: unknown) => cniLog.error({ err: error }, `the pod network cannot be set up: ${describe(error)}`)
+  const ensureBase = () => cni.ensureBase().catch(sorry)
+  const heal = async () => {
+    const healed = await cni.heal()
+    if (healed.length > 0) cniLog.warn({ interfaces: healed }, 'somebody else removed interfaces; they were made anew')
+  }
+  let links: LinkMonitor | undefined
   return {
     podCIDRs,
     answer: async body => {
@@ -208,9 +215,17 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
       await ensureBase()
       const released = await cni.releaseUnknown(sandboxIds)
       if (released.length > 0) cniLog.info({ released: released.length }, 'released the addresses of sandboxes that are gone')
+      const onGone = (name: string | undefined) => {
+        if (name === undefined || cni.isNeeded(name)) heal().catch(sorry)
+      }
+      links = watchLinks({ exec, clock, log: cniLog }, onGone)
+      onGone(undefined)
     },
     repair: () => void ensureBase(),
-    close: () => cni.close(),
+    close: () => {
+      links?.stop()
+      return cni.close()
+    },
   }
 }
 
@@ -246,18 +261,20 @@ const startServices = async (
     ...{ clusterDNS, nodeName },
   })
   const { services, endpointSlices } = standalone
+  const dns = createDns({
+    ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
+    ...{ clock, log, link: createLink(exec), nft: createNft(exec) },
+  })
+  const watch = { tables: [cniTable, dnsTable], onForeignChange: repairTables(network, dns, log) }
   const proxy =
     config.proxy.mode === 'disabled'
       ? undefined
       : keepTrying(
           'Services are not routed',
-          () => startProxy(config, { services, endpointSlices }, self.addresses(), network, log),
+          () => startProxy(config, { services, endpointSlices }, self.addresses(), { podCIDRs: network.podCIDRs, watch }, log),
           { clock, log },
         )
-  const dns = createDns({
-    ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
-    ...{ clock, log, link: createLink(exec), nft: createNft(exec) },
-  })
+  const monitor = proxy === undefined ? watchTables({ exec, clock, log }, watch.tables, watch.onForeignChange) : undefined
   const names = clusterDNS.length === 0 ? undefined : keepTrying('cluster DNS does not answer', dns.start, { clock, log })
   // The first attempts are over before pods start: they are to find names and Services.
   await Promise.all([proxy?.tried, names?.tried])
@@ -267,6 +284,7 @@ const startServices = async (
     standalone,
     stop: async () => {
       standalone.stop()
+      monitor?.stop()
       names?.giveUp()
       await proxy?.giveUp()?.stop()
       await allocations.flush()
@@ -274,11 +292,24 @@ const startServices = async (
   }
 }
 
+interface TableWatch {
+  readonly tables: readonly string[]
+  readonly onForeignChange: (change: ForeignChange) => void
+}
+
+const repairTables =
+  (network: PodNetwork, dns: Dns, log: Log): TableWatch['onForeignChange'] =>
+  ({ table, gone }) => {
+    if (!gone.includes('unknown')) log.warn({ table, gone }, 'somebody else removed rules; they are written anew')
+    if (table === cniTable) return network.repair()
+    dns.repair().catch(error => log.error({ err: error }, `cluster DNS could not be repaired: ${describe(error)}`))
+  }
+
 const startProxy = (
   config: AgentConfig,
   sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
   nodeIPs: readonly string[],
-  network: PodNetwork,
+  { podCIDRs, watch }: { readonly podCIDRs: readonly string[]; readonly watch: TableWatch },
   log: Log,
 ) => {
   const { nodePortAddresses, mode, nftables } = config.proxy.config
@@ -288,11 +319,11 @@ const startProxy = (
     settings: {
       nodeIPs,
       nodePortAddresses: nodePortAddresses.length === 0 || nodePortAddresses.includes('primary') ? 'primary' : nodePortAddresses,
-      localTraffic: { by: 'cidr', cidrs: network.podCIDRs },
+      localTraffic: { by: 'cidr', cidrs: podCIDRs },
       masqueradeAll: nftables.masqueradeAll,
       masqueradeBit: nftables.masqueradeBit,
     },
-    alsoWatch: { tables: [cniTable], onForeignChange: network.repair },
+    alsoWatch: watch,
   })
 }
 
@@ -331,52 +362,19 @@ const startPods = async ({ config, runtime, machinery, network, agent, log, sign
   if (watched === 'none') log.warn({}, 'the runtime has no event stream: ends of containers are noticed within a second')
 }
 
-/** `nodelet agent --cleanup`: with the daemon stopped, takes away what it made and says what that was. */
 const cleanUp = async (config: AgentConfig): Promise<number> => {
+  const out = (line: string) => void process.stdout.write(`${line}\n`)
+  const err = (line: string) => void process.stderr.write(`${line}\n`)
   const log = createLog({ verbosity: config.verbosity, human: true, write: line => void process.stderr.write(line) })
-  const failures: string[] = []
-  const removed = (what: string) => void process.stdout.write(`removed ${what}\n`)
-  const failed = (what: string) => {
-    failures.push(what)
-    process.stderr.write(`could not remove ${what}\n`)
+  const others: OthersCleanup = {
+    serviceRules: () => cleanupProxy({ exec }),
+    podNetwork: async () => cleanupCni(await systemCniDeps(log), cniDataDir(config)),
+    plugin: uninstallPlugin,
   }
-  const attempt = (what: string, work: () => Promise<readonly string[]>) =>
-    work().then(
-      all => all.forEach(removed),
-      error => failed(`${what}: ${describe(error)}`),
-    )
   const runtime = createRuntime(config, log)
-  const nobody = createStore<never>()
-  const cgroupDriver = config.cgroupDriverGiven
-    ? config.cgroupDriver
-    : await readCgroupDriver(runtime).catch(() => config.cgroupDriver)
-  const { volumes, cgroups, containersDir } = await createMachinery({
-    config,
-    runtime,
-    cgroupDriver,
-    configMaps: nobody,
-    secrets: nobody,
-    version: kubeletVersion,
-    exec,
-    clock,
-    log,
-  })
-  const folders = await readCniFolders(runtime).catch(() => undefined)
-  const { binDir = folders?.binDir, confDir = folders?.confDir } = config.cni
-  await cleanupPods({ runtime, volumes, cgroups, podLogsDir: config.podLogsDir, containersDir, removed, failed })
-  await attempt('Service rules', () => cleanupProxy({ exec }))
-  await attempt('the pod network', async () => cleanupCni(await systemCniDeps(log), cniDataDir(config)))
-  await attempt('cluster DNS', async () => {
-    await releaseOwnPort(createNft(exec))
-    await removeOwnAddresses(createLink(exec), clusterDnsOf(config))
-    return []
-  })
-  if (binDir !== undefined && confDir !== undefined)
-    await attempt('the network plugin', () => uninstallPlugin({ binDir, confDir }))
-  await attempt('the files of the daemon', async () => {
-    for (const path of [config.stateDir, config.socket]) await rm(path, { recursive: true, force: true })
-    return [config.stateDir, config.socket]
-  })
-  runtime.close()
-  return failures.length === 0 ? 0 : 1
+  try {
+    return await cleanNode({ config, runtime, others, log, out, err })
+  } finally {
+    runtime.close()
+  }
 }

@@ -2,7 +2,7 @@
 // Two processes make a pod's interface: one ip(8) on the host, which places the inner end in the pod at once, and one inside.
 // nftables is touched for hostPorts only, beside the interface, since neither needs the other.
 import { access } from 'node:fs/promises'
-import { describe, Fault, isFault } from '../host/fault.ts'
+import { describe, except, Fault, isFault } from '../host/fault.ts'
 import { podCommands, podZeroSysctls, resultOf } from './addressing.ts'
 import { bandwidthCommands, isShaped, shaperCommands } from './bandwidth.ts'
 import { type Base, gatewaysOf, pairCommands, type ShownLink } from './bridge.ts'
@@ -134,6 +134,31 @@ export const attach = async (deps: CniDeps, networks: Networks, conf: NetworkCon
     await undoAll(deps, networks, attachment, undo)
     throw error
   }
+}
+
+/**
+ * Makes the interface of a standing attachment again after somebody removed it. Does nothing when the attachment has gone meanwhile,
+ * stands after all (an ADD was under way), or has lost its namespace.
+ * @throws Fault when the kernel refuses
+ */
+export const reattach = async (deps: CniDeps, networks: Networks, open: OpenNetwork, attachment: Attachment): Promise<void> => {
+  if (open.store.find(attachment) !== attachment || networks.leaving.has(attachment)) return
+  if ((await isGone(attachment.netns)) || ((await stands(deps, attachment)) && (await hasShaper(deps, attachment)))) return
+  await removeLinks(deps, attachment.hostLink, isShaped(attachment.bandwidth))
+  await makePair(deps, networks, open, attachment)
+  await configurePod(deps, open, attachment)
+  if (isShaped(attachment.bandwidth)) await deps.link.shape(bandwidthCommands(attachment))
+}
+
+const isGone = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => false,
+    () => true,
+  )
+
+const hasShaper = async (deps: CniDeps, { hostLink, bandwidth }: Attachment): Promise<boolean> => {
+  if ((bandwidth?.egressRate ?? 0) === 0) return true
+  return (await except(deps.link.query(['addr', 'show', 'dev', shaperOf(hostLink)]), 'not-found')) !== undefined
 }
 
 const undoAll = async (deps: CniDeps, networks: Networks, attachment: Attachment, undo: readonly (() => Promise<void>)[]) => {

@@ -5,6 +5,7 @@ import { attach, detach } from './attach.ts'
 import { check, status } from './check.ts'
 import { type AttachmentKey, defaultDataDir, type NetworkConf, parseConf, versionOf } from './conf.ts'
 import { collect, releaseUnknown } from './gc.ts'
+import { heal, isNeeded } from './heal.ts'
 import { loopback } from './loopback.ts'
 import { type CniDeps, holdNetworks, type Networks } from './networks.ts'
 import {
@@ -29,6 +30,14 @@ export interface Cni {
    * @throws Fault when the kernel refuses
    */
   ensureBase(): Promise<void>
+  /** Whether a pod would miss this interface of the host; false also while nothing is known yet. */
+  isNeeded(link: string): boolean
+  /**
+   * Makes interfaces of standing pods again that somebody removed.
+   * @returns their names
+   * @throws Fault when the kernel refuses
+   */
+  heal(): Promise<readonly string[]>
   /** Releases what belongs to no container of the list, except what is being made right now. @returns what was released */
   releaseUnknown(validContainerIds: Iterable<string>): Promise<readonly Attachment[]>
   /** The attachments of this node, for those who show them. */
@@ -42,6 +51,7 @@ const nothing: CniReply = { exitCode: 0, stdout: '' }
 /** @param dataDir where the calls without a configuration look (`ensureBase`, `releaseUnknown`, `attachments`) */
 export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni => {
   const held = new Map<string, Promise<Networks>>()
+  const open = new Set<Networks>()
   const queues = new Map<string, Promise<unknown>>()
   const running = new Set<Promise<unknown>>()
 
@@ -52,7 +62,13 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
     const drop = () => {
       if (held.get(dir) === networks) held.delete(dir)
     }
-    networks.then(({ lease }) => lease.lost.then(drop), drop)
+    networks.then(it => {
+      open.add(it)
+      void it.lease.lost.then(() => {
+        open.delete(it)
+        drop()
+      })
+    }, drop)
     held.set(dir, networks)
     return networks
   }
@@ -134,6 +150,8 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
       return reply
     },
     ensureBase,
+    isNeeded: link => [...open].some(networks => isNeeded(networks, link)),
+    heal: async () => heal(deps, await hold(dataDir), inTurn),
     releaseUnknown: async valid => releaseUnknown(deps, await hold(dataDir), new Set(valid)),
     attachments: async () => (await hold(dataDir)).attachments(),
     close: async () => {

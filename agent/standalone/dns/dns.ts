@@ -42,6 +42,8 @@ export interface Dns {
    * @throws Fault `network` when an address cannot be had or port 53 is taken; nothing is left behind then
    */
   start(): Promise<void>
+  /** Puts back what somebody else took away of addresses and rules; does nothing when not started. @throws as `start` */
+  repair(): Promise<void>
   /** Lets go of sockets and addresses; does nothing when not started. */
   stop(): Promise<void>
 }
@@ -105,6 +107,11 @@ export const createDns = (deps: DnsDeps): Dns => {
         await stop()
         throw error
       }
+    },
+    repair: async () => {
+      if (stops.length === 0) return
+      await addOwnAddresses(link, addresses)
+      await keepOwnPort(nft, addresses)
     },
     stop,
   }

@@ -46,9 +46,10 @@ export const addOwnAddresses = async (link: Link, addresses: readonly string[]):
   }
 }
 
-/** Takes away those of the addresses that are ours; what is not there is fine. */
-export const removeOwnAddresses = async (link: Link, addresses: readonly string[]): Promise<void> => {
+/** Takes away those of the addresses that are ours; what is not there is fine. @returns those that were there */
+export const removeOwnAddresses = async (link: Link, addresses: readonly string[]): Promise<readonly string[]> => {
   const shown = await link.query<Shown>(['addr', 'show'])
   const ours = addresses.filter(address => find(shown, address) === 'ours')
   await link.batch(ours.map(address => `addr del ${prefixed(address)} dev ${device}`))
+  return ours
 }
