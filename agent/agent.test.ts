@@ -60,6 +60,19 @@ t.test('an unpullable image is ErrImagePull, then ImagePullBackOff, and the othe
   t.same(reasons(), ['ImagePullBackOff', 'running'])
 })
 
+t.test('an image is pulled again as soon as its pause is over', async t => {
+  const { wanted, cri, settle, state, clock } = setup()
+  cri.fail('pullImage', new Fault('image-pull', 'no such image', { reason: 'ErrImagePull' }))
+  wanted.put(namedPod('web', { containers: [container('missing')] }))
+  await settle()
+  await clock.advance(9900)
+  await settle()
+  t.equal(state('web'), 'ImagePullBackOff')
+  await clock.advance(100)
+  await settle()
+  t.equal(state('web'), 'running')
+})
+
 t.test('a missing ConfigMap holds the container back, and it starts when the ConfigMap comes', async t => {
   const { wanted, configMaps, settle, state } = setup()
   const env = [{ name: 'A', valueFrom: { configMapKeyRef: { name: 'settings', key: 'a' } } }]

@@ -132,7 +132,12 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
     if (backOff === undefined || isExpired(backOff) || clock.now() >= backOff.failedAt + backOff.pauseMs) return
     const message = `Back-off pulling image ${JSON.stringify(container.image)}`
     options.onEvent?.({ type: 'Normal', reason: 'BackOff', message })
-    throw new Fault('image-pull', `${message}: ${backOff.cause}`, { reason: 'ImagePullBackOff', object: podOf(pod) })
+    const retryAfterMs = backOff.failedAt + backOff.pauseMs - clock.now()
+    throw new Fault('image-pull', `${message}: ${backOff.cause}`, {
+      reason: 'ImagePullBackOff',
+      object: podOf(pod),
+      retryAfterMs,
+    })
   }
 
   const backOffLonger = (pod: Pod, container: Container, fault: Fault): void => {

@@ -42,6 +42,10 @@ export interface WorkerDeps {
 const firstRetryMs = 1000
 const longestRetryMs = 10_000
 
+/** How long to wait after a failure: the growing pause, or less where it is known that trying again helps sooner. */
+const pauseAfter = (error: unknown, retryMs: number): number =>
+  Math.min(retryMs, (isFault(error) ? error.retryAfterMs : undefined) ?? retryMs)
+
 export class PodWorker {
   readonly uid: string
   pod: Pod
@@ -145,7 +149,7 @@ export class PodWorker {
     if (isFault(error) && error.retry === 'never') this.#deps.log.debug(fields, 'the pod waits')
     else this.#deps.log.warn(fields, 'the pod could not be brought on')
     if (this.phase !== 'terminated') this.#deps.publish(this)
-    this.#wakeIn(this.#retryMs)
+    this.#wakeIn(pauseAfter(error, this.#retryMs))
     this.#retryMs = Math.min(this.#retryMs * 2, longestRetryMs)
   }
 
@@ -232,7 +236,7 @@ export class PodWorker {
   /** Carries out steps in order. A container that fails to start does not keep the others from theirs; anything else ends the turn. */
   async #carryOut(active: readonly Step[], all: readonly Step[], signal: AbortSignal): Promise<void> {
     await this.#deps.steps.prepare(this, active, signal)
-    let failure: unknown
+    const failures: unknown[] = []
     for (const step of active) {
       if (signal.aborted) return
       if (step.do !== 'start') {
@@ -242,11 +246,13 @@ export class PodWorker {
       try {
         await this.#start(step, signal)
       } catch (error) {
-        failure ??= error
+        failures.push(error)
       }
     }
     this.#showBackOff(all)
-    if (failure !== undefined) throw failure
+    const pauseOf = (error: unknown) => pauseAfter(error, this.#retryMs)
+    const [soonest] = failures.sort((a, b) => pauseOf(a) - pauseOf(b))
+    if (soonest !== undefined) throw soonest
   }
 
   async #start(step: Extract<Step, { do: 'start' }>, signal: AbortSignal): Promise<void> {

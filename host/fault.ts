@@ -40,6 +40,8 @@ export interface FaultDetail {
   readonly object?: string
   /** A reason string of upstream's that belongs into a status, such as `ErrImagePull`. */
   readonly reason?: string
+  /** After how many milliseconds trying again can help, where that is known. */
+  readonly retryAfterMs?: number
 }
 
 export class Fault extends Error {
@@ -47,6 +49,7 @@ export class Fault extends Error {
   readonly retry: Retry
   readonly object: string | undefined
   readonly reason: string | undefined
+  readonly retryAfterMs: number | undefined
 
   constructor(code: FaultCode, message: string, detail: FaultDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause })
@@ -55,6 +58,7 @@ export class Fault extends Error {
     this.retry = detail.retry ?? 'backoff'
     this.object = detail.object
     this.reason = detail.reason
+    this.retryAfterMs = detail.retryAfterMs
   }
 }
 
