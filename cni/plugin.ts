@@ -142,6 +142,8 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
     if (used.length > 0) await networks.table.rewrite()
     for (const network of used) await network.base()
   }
+  const healOnce = async () => heal(deps, await hold(dataDir), inTurn)
+  let healing: Promise<readonly string[]> = Promise.resolve([])
   return {
     call: request => {
       const reply = call(request)
@@ -151,7 +153,11 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
     },
     ensureBase,
     isNeeded: link => [...open].some(networks => isNeeded(networks, link)),
-    heal: async () => heal(deps, await hold(dataDir), inTurn),
+    heal: () => {
+      // One after the other: what a repair takes away itself must not look missing to the next.
+      healing = healing.then(healOnce, healOnce)
+      return healing
+    },
     releaseUnknown: async valid => releaseUnknown(deps, await hold(dataDir), new Set(valid)),
     attachments: async () => (await hold(dataDir)).attachments(),
     close: async () => {
