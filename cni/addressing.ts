@@ -1,8 +1,9 @@
 // The pod's side: loopback up, the interface addressed and up, routes through the gateway; and what CHECK finds missing of it.
 // Compiles commands of ip(8) for inside the pod's namespace. Pure. Order matters: a route needs its interface up.
+
+import { parseCidr } from '../host/address.ts'
 import type { Base } from './bridge.ts'
 import type { Network } from './conf.ts'
-import { formatCidr, parseCidr } from './ip.ts'
 import { macOf } from './names.ts'
 import type { CniResult, ResultRoute } from './spec.ts'
 import type { Attachment, PodAddress } from './store.ts'
@@ -70,5 +71,5 @@ export const missingRoutes = (wanted: readonly ResultRoute[], shown: readonly Sh
 const canonical = (dst: string, six: boolean): string => {
   if (dst === 'default') return six ? '::/0' : '0.0.0.0/0'
   const parsed = parseCidr(dst.includes('/') ? dst : `${dst}/${six ? 128 : 32}`)
-  return parsed === undefined ? dst : formatCidr(parsed)
+  return parsed === undefined ? dst : parsed.text
 }

@@ -2,10 +2,10 @@
 // Compiles commands of ip(8) and makes the bridge right; a bridge that is right already is not touched.
 // Addresses are added without duplicate address detection: nobody else is on this link, and waiting for it costs a second.
 import { readFile, writeFile } from 'node:fs/promises'
+import { formatAddress } from '../host/address.ts'
 import { Fault, isFault } from '../host/fault.ts'
 import type { Link } from '../host/link.ts'
 import { type Network, toRangeSets } from './conf.ts'
-import { formatIp } from './ip.ts'
 import { macOf } from './names.ts'
 import type { Attachment } from './store.ts'
 
@@ -38,7 +38,7 @@ export const systemSysctl: SysctlDeps = {
 /** The addresses that the bridge of a network bears: the gateway of every range. */
 export const gatewaysOf = (network: Network): readonly string[] =>
   toRangeSets(network.ranges).flatMap(set =>
-    set.map(({ subnet, gateway }) => `${formatIp({ family: subnet.family, value: gateway })}/${subnet.length}`),
+    set.map(({ subnet, gateway }) => `${formatAddress({ family: subnet.family, value: gateway })}/${subnet.length}`),
   )
 
 const isSix = (address: string): boolean => address.includes(':')

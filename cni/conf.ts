@@ -2,7 +2,7 @@
 // Fields are those of the reference plugins bridge, host-local, portmap and bandwidth where these have one,
 // so that a configuration can be carried over; IPAM is part of this plugin, its ranges stand beside the bridge.
 import * as v from 'valibot'
-import { type Cidr, contains, formatCidr, parseCidr, parseIp } from './ip.ts'
+import { type Cidr, contains, parseAddress, parseCidr } from '../host/address.ts'
 import { type Range, type RangeSet, usable } from './ipam.ts'
 import { CniFault, type CniVersion, cniCodes, supportedVersions } from './spec.ts'
 
@@ -68,7 +68,7 @@ export const defaultBridge = 'nodelet0'
 
 const ip = v.pipe(
   v.string(),
-  v.check(text => parseIp(text) !== undefined, 'is not an IP address'),
+  v.check(text => parseAddress(text) !== undefined, 'is not an IP address'),
 )
 const cidr = v.pipe(
   v.string(),
@@ -171,7 +171,7 @@ const toRange = (text: RangeText): Range => {
   if (all.last - all.first < 1n) throw wrong(`subnet ${text.subnet} is too small: it needs a gateway and a pod`)
   const inSubnet = (field: string, value: string | undefined, otherwise: bigint): bigint => {
     if (value === undefined) return otherwise
-    const parsed = parseIp(value)
+    const parsed = parseAddress(value)
     if (parsed === undefined || !contains(subnet, parsed) || parsed.value < all.first || parsed.value > all.last)
       throw wrong(`${field} ${value} is not a usable address of subnet ${text.subnet}`)
     return parsed.value
@@ -187,7 +187,7 @@ const checkOverlap = (sets: readonly RangeSet[]) => {
   for (const [i, a] of all.entries())
     for (const b of all.slice(i + 1))
       if (a.subnet.family === b.subnet.family && a.first <= b.last && b.first <= a.last)
-        throw wrong(`ranges ${formatCidr(a.subnet)} and ${formatCidr(b.subnet)} overlap`)
+        throw wrong(`ranges ${a.subnet.text} and ${b.subnet.text} overlap`)
 }
 
 /**

@@ -1,6 +1,6 @@
 import t from 'tap'
+import { formatAddress, parseAddress } from '../host/address.ts'
 import { toRangeSets } from './conf.ts'
-import { formatIp, parseIp } from './ip.ts'
 import { nextAddress } from './ipam.ts'
 
 const setOf = (...ranges: Parameters<typeof toRangeSets>[0][number]) => toRangeSets([ranges])[0] ?? []
@@ -55,18 +55,18 @@ for (const [name, set, taken, last, expected] of [
     const chosen = nextAddress(
       set,
       text => (taken as readonly string[]).includes(text),
-      last === undefined ? undefined : parseIp(last),
+      last === undefined ? undefined : parseAddress(last),
     )
-    t.equal(chosen && formatIp(chosen.ip), expected)
+    t.equal(chosen && formatAddress(chosen.ip), expected)
   })
 
 t.test('every address of a range is given away once', async t => {
   const given = new Set<string>()
-  for (let last: ReturnType<typeof parseIp>; ; ) {
+  for (let last: ReturnType<typeof parseAddress>; ; ) {
     const chosen = nextAddress(setOf({ subnet: '10.0.0.0/26' }), text => given.has(text), last)
     if (chosen === undefined) break
     last = chosen.ip
-    given.add(formatIp(chosen.ip))
+    given.add(formatAddress(chosen.ip))
   }
   t.equal(given.size, 61)
 })

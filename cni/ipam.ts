@@ -1,6 +1,6 @@
 // Which address comes next: round robin over a set of ranges, so that an address just freed is the last to be used again. Pure.
 // Follows host-local: network, broadcast and gateway addresses are nobody's; store.ts keeps what is given away.
-import { type Cidr, formatIp, type Ip } from './ip.ts'
+import { type Address, bitsOf, type Cidr, formatAddress } from '../host/address.ts'
 
 export interface Range {
   readonly subnet: Cidr
@@ -13,7 +13,7 @@ export interface Range {
 export type RangeSet = readonly Range[]
 
 export interface Chosen {
-  readonly ip: Ip
+  readonly ip: Address
   readonly range: Range
 }
 
@@ -22,15 +22,14 @@ export interface Chosen {
  * the first of an IPv6 subnet is the routers' anycast address; subnets of two or one address (RFC 3021) have neither.
  */
 export const usable = (subnet: Cidr): { readonly first: bigint; readonly last: bigint } => {
-  const bits = subnet.family === 4 ? 32 : 128
-  if (subnet.length >= bits - 1) return { first: subnet.base, last: subnet.last }
-  return { first: subnet.base + 1n, last: subnet.family === 4 ? subnet.last - 1n : subnet.last }
+  if (subnet.length >= bitsOf[subnet.family] - 1) return { first: subnet.first, last: subnet.last }
+  return { first: subnet.first + 1n, last: subnet.family === 'IPv4' ? subnet.last - 1n : subnet.last }
 }
 
 const scan = (range: Range, from: bigint, to: bigint, isTaken: (text: string) => boolean): Chosen | undefined => {
   for (let value = from; value <= to; value += 1n) {
-    const ip: Ip = { family: range.subnet.family, value }
-    if (value !== range.gateway && !isTaken(formatIp(ip))) return { ip, range }
+    const ip: Address = { family: range.subnet.family, value }
+    if (value !== range.gateway && !isTaken(formatAddress(ip))) return { ip, range }
   }
   return undefined
 }
@@ -40,7 +39,7 @@ const scan = (range: Range, from: bigint, to: bigint, isTaken: (text: string) =>
  * @param last the address given away last; the search begins behind it and comes round to it
  * @returns nothing when the set is exhausted
  */
-export const nextAddress = (set: RangeSet, isTaken: (text: string) => boolean, last?: Ip): Chosen | undefined => {
+export const nextAddress = (set: RangeSet, isTaken: (text: string) => boolean, last?: Address): Chosen | undefined => {
   const at = last === undefined ? -1 : set.findIndex(range => last.value >= range.first && last.value <= range.last)
   const start = set[at]
   if (start === undefined || last === undefined) return firstOf(set, isTaken)

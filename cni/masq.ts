@@ -5,9 +5,10 @@
 // A hostPort's reply must come back through the host to be translated back. A pod on the same bridge would get it directly,
 // and one that answers 127.0.0.1 would answer itself: these two are masqueraded, by a mark set before the translation and
 // taken back where no map has the port. All others reach the pod with their own address, as with the reference portmap plugin.
+
+import { type Cidr, type Family, parseCidr } from '../host/address.ts'
 import { signatureSet, signedReplacement } from '../host/nftmonitor.ts'
 import { type Network, toRangeSets } from './conf.ts'
-import { type Cidr, type Family, formatCidr, parseCidr } from './ip.ts'
 import { type PortElement, portElements, table } from './portmap.ts'
 import type { Attachment } from './store.ts'
 
@@ -15,13 +16,13 @@ import type { Attachment } from './store.ts'
 const mark = '0x2000'
 const unmark = '0xffffdfff'
 
-const multicast = { 4: '224.0.0.0/4', 6: 'ff00::/8' } as const
+const multicast = { IPv4: '224.0.0.0/4', IPv6: 'ff00::/8' } as const
 
 const subnetsOf = (networks: readonly Network[]): readonly Cidr[] =>
   networks.flatMap(network => toRangeSets(network.ranges).flatMap(set => set.map(range => range.subnet)))
 
 const texts = (cidrs: readonly Cidr[], family: Family): readonly string[] => [
-  ...new Set(cidrs.filter(cidr => cidr.family === family).map(formatCidr)),
+  ...new Set(cidrs.filter(cidr => cidr.family === family).map(cidr => cidr.text)),
 ]
 
 const body = (elements: readonly string[]): string => (elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`)
@@ -33,16 +34,15 @@ const mapText = (name: string, key: string, target: string, elements: readonly P
   `  map ${name} { typeof ${key} : ${target};${body(elements.filter(it => it.map === name).map(it => `${it.key} : ${it.target}`))} }`
 
 const familyText = (family: Family, networks: readonly Network[], elements: readonly PortElement[]): readonly string[] => {
-  const address = family === 4 ? 'ip' : 'ip6'
-  const type = family === 4 ? 'ipv4_addr' : 'ipv6_addr'
+  const [address, type, digit] = family === 'IPv4' ? (['ip', 'ipv4_addr', 4] as const) : (['ip6', 'ipv6_addr', 6] as const)
   const exempt = networks.flatMap(network => network.nonMasqueradeCIDRs.map(text => parseCidr(text) as Cidr))
   const pods = subnetsOf(networks)
   return [
-    setText(`pods${family}`, type, texts(pods, family)),
-    setText(`masquerade${family}`, type, texts(subnetsOf(networks.filter(network => network.ipMasq)), family)),
-    setText(`unchanged${family}`, type, [...texts([...pods, ...exempt], family), multicast[family]]),
-    mapText(`hostports${family}`, `${address} daddr . meta l4proto . th dport`, `${address} daddr . th dport`, elements),
-    mapText(`anyports${family}`, 'meta l4proto . th dport', `${address} daddr . th dport`, elements),
+    setText(`pods${digit}`, type, texts(pods, family)),
+    setText(`masquerade${digit}`, type, texts(subnetsOf(networks.filter(network => network.ipMasq)), family)),
+    setText(`unchanged${digit}`, type, [...texts([...pods, ...exempt], family), multicast[family]]),
+    mapText(`hostports${digit}`, `${address} daddr . meta l4proto . th dport`, `${address} daddr . th dport`, elements),
+    mapText(`anyports${digit}`, 'meta l4proto . th dport', `${address} daddr . th dport`, elements),
   ]
 }
 
@@ -80,8 +80,8 @@ export const tableText = (networks: readonly Network[], attachments: readonly At
   return signedReplacement(table, [
     `table ${table} {`,
     `  set ${signatureSet} { type mark; }`,
-    ...familyText(4, networks, elements),
-    ...familyText(6, networks, elements),
+    ...familyText('IPv4', networks, elements),
+    ...familyText('IPv6', networks, elements),
     ...chains([...new Set(networks.map(network => network.bridge))]),
     '}',
   ])

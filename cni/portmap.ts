@@ -1,8 +1,9 @@
 // hostPorts as elements of four maps: the port on one host address, or on all, per family. A duplicate cannot exist, and a change
 // is one element. Compiles text for nftables and arguments for conntrack(8); masq.ts lays out the table around the maps. Pure.
 // Follows the reference portmap plugin: no hostIP means every local address of both families, 0.0.0.0 and :: those of one.
+
+import { formatAddress, parseAddress } from '../host/address.ts'
 import type { PortMapping } from './conf.ts'
-import { formatIp, parseIp } from './ip.ts'
 import type { Attachment } from './store.ts'
 
 export const table = 'inet nodelet-cni'
@@ -17,15 +18,16 @@ export interface PortElement {
 
 const elementsOf = (mapping: PortMapping, podAddress: string): readonly PortElement[] => {
   const pod = podAddress.slice(0, podAddress.indexOf('/'))
-  const family = pod.includes(':') ? 6 : 4
+  const family = pod.includes(':') ? 'IPv6' : 'IPv4'
+  const digit = family === 'IPv6' ? 6 : 4
   const { hostIP, protocol, hostPort, containerPort } = mapping
   const target = `${pod} . ${containerPort}`
-  const any = { map: `anyports${family}`, key: `${protocol} . ${hostPort}`, target } as const
-  const on = parseIp(hostIP)
+  const any = { map: `anyports${digit}`, key: `${protocol} . ${hostPort}`, target } as const
+  const on = parseAddress(hostIP)
   if (on === undefined) return [any]
   if (on.family !== family) return []
   if (on.value === 0n) return [any]
-  return [{ map: `hostports${family}`, key: `${formatIp(on)} . ${protocol} . ${hostPort}`, target }]
+  return [{ map: `hostports${digit}`, key: `${formatAddress(on)} . ${protocol} . ${hostPort}`, target }]
 }
 
 /** The elements of an attachment's hostPorts. */
@@ -82,11 +84,11 @@ export const staleFlows = (
         .filter(({ address }) => elementsOf(mapping, address).length > 0)
         .map(({ address }) => {
           const pod = address.slice(0, address.indexOf('/'))
-          const on = parseIp(mapping.hostIP)
+          const on = parseAddress(mapping.hostIP)
           return [
             ...['conntrack', '-D', '-f', pod.includes(':') ? 'ipv6' : 'ipv4', '-p', mapping.protocol],
             ...['--orig-port-dst', String(mapping.hostPort)],
-            ...(on !== undefined && on.value !== 0n ? ['--orig-dst', formatIp(on)] : []),
+            ...(on !== undefined && on.value !== 0n ? ['--orig-dst', formatAddress(on)] : []),
             ...(gone ? ['--reply-src', pod] : []),
           ]
         }),

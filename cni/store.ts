@@ -4,10 +4,10 @@
 import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { formatAddress, parseAddress } from '../host/address.ts'
 import type { Clock, Millis } from '../host/clock.ts'
 import { Fault } from '../host/fault.ts'
 import type { AttachmentKey, Bandwidth, PortMapping } from './conf.ts'
-import { formatIp, parseIp } from './ip.ts'
 import { nextAddress, type RangeSet } from './ipam.ts'
 import { CniFault, cniCodes } from './spec.ts'
 
@@ -111,15 +111,15 @@ export const openStore = async ({ dir, network, bootId, clock }: StoreDeps): Pro
   }
   const choose = (sets: readonly RangeSet[], key: AttachmentKey): readonly PodAddress[] =>
     sets.map((set, i) => {
-      const chosen = nextAddress(set, text => taken.has(text), parseIp(last.get(i) ?? ''))
+      const chosen = nextAddress(set, text => taken.has(text), parseAddress(last.get(i) ?? ''))
       if (chosen === undefined)
         throw new Fault('address-range', `network ${network}: no free address is left in its ranges`, {
           object: `container ${key.containerId}`,
         })
       const { family, value } = chosen.ip
-      last.set(i, formatIp({ family, value }))
-      const gateway = formatIp({ family, value: chosen.range.gateway })
-      return { address: `${formatIp({ family, value })}/${chosen.range.subnet.length}`, gateway }
+      last.set(i, formatAddress({ family, value }))
+      const gateway = formatAddress({ family, value: chosen.range.gateway })
+      return { address: `${formatAddress({ family, value })}/${chosen.range.subnet.length}`, gateway }
     })
   const putOnDisk = async (attachment: Attachment) => {
     const aside = await writeAside(JSON.stringify(attachment))

@@ -1,9 +1,9 @@
 // The grpc probe: success when grpc.health.v1.Health/Check answers SERVING. A connection per attempt, closed with the answer.
 // The gRPC library is loaded with the first such probe. Follows GRPCAction of the API reference.
 import type { Client, MethodDefinition, ServiceError } from '@grpc/grpc-js'
+import { hostPort } from '../host/address.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Answer } from './probe.ts'
-import { hostPort } from './target.ts'
 
 export interface GrpcProbe {
   readonly host: string

@@ -3,10 +3,11 @@
 // Follows HTTPGetAction of the API reference: 200 to 399 is success, a redirect to another host is success with a warning.
 import { Agent, type IncomingMessage, request as requestHttp } from 'node:http'
 import { isIP } from 'node:net'
+import { hostPort } from '../host/address.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Answer } from './probe.ts'
 import { type HttpRequest, toRedirect, toUrl } from './request.ts'
-import { hostPort, toReason } from './target.ts'
+import { toReason } from './target.ts'
 
 export interface HttpReply {
   readonly status: number

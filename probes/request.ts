@@ -3,7 +3,8 @@
 // user's, User-Agent and Accept have defaults, and an empty one of them is not sent.
 import { isIPv6 } from 'node:net'
 import type { Container, HttpGetAction } from '../api/types.ts'
-import { hostPort, resolvePort } from './target.ts'
+import { hostPort } from '../host/address.ts'
+import { resolvePort } from './target.ts'
 
 export interface HttpRequest {
   readonly secure: boolean

@@ -1,6 +1,5 @@
 // Where a network probe or hook goes: its host and port, with named ports looked up, and socket errors in the words users know.
 // Pure. Shared by http.ts, tcp.ts and grpc.ts; follows the API reference of Probe, HTTPGetAction and TCPSocketAction.
-import { isIPv6 } from 'node:net'
 import type { Container, IntOrString } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
 
@@ -15,9 +14,6 @@ export const resolvePort = (port: IntOrString, container: Container): number => 
   if (number > 0 && number < 65536) return number
   throw new Fault('container-config', `invalid port number: ${number}`, { retry: 'never' })
 }
-
-/** `host:port`, with the brackets that IPv6 needs. */
-export const hostPort = (host: string, port: number): string => (isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`)
 
 const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',

@@ -1,9 +1,10 @@
 // The tcpSocket probe: success when a connection opens; it is closed again at once.
 // Owns its socket until the answer; nothing is left open after a timeout or an abort. Follows TCPSocketAction of the API reference.
 import { connect } from 'node:net'
+import { hostPort } from '../host/address.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Answer } from './probe.ts'
-import { hostPort, toReason } from './target.ts'
+import { toReason } from './target.ts'
 
 export interface TcpProbe {
   readonly host: string

@@ -8,6 +8,7 @@ import { type ProxyConfig, type ReadText, readConfigText, readProxyFile, readPro
 import { type Layer, readLayers } from '../../api/config/read.ts'
 import { toBytes } from '../../api/quantity.ts'
 import { dnsSubdomain, ipAddress, labelValue, qualifiedName } from '../../api/validate/names.ts'
+import { onePerFamily } from '../../host/address.ts'
 import type { AgentConfig, LoadedAgentConfig } from './agent-config.ts'
 import { effectWarnings } from './effects.ts'
 import { type KubeletConfiguration, withKubeletDefaults } from './kubelet-defaults.ts'
@@ -15,7 +16,6 @@ import { kubeletFlags } from './kubelet-flags.ts'
 import { checkKubelet } from './kubelet-rules.ts'
 import { kubeletSchema } from './kubelet-schema.ts'
 import { checkNodelet, type NodeletConfiguration, nodeletSchema, withNodeletDefaults } from './nodelet.ts'
-import { onePerFamily } from './ranges.ts'
 
 export interface ConfigDeps {
   readonly readText: ReadText

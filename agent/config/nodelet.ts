@@ -6,7 +6,7 @@ import type { InferOutput } from 'valibot'
 import { isCidr } from '../../api/validate/names.ts'
 import type { Report } from '../../api/validate/problem.ts'
 import { oneOf, optional, strict, text } from '../../api/validate/shape.ts'
-import { onePerFamily } from './ranges.ts'
+import { onePerFamily } from '../../host/address.ts'
 
 const mode = optional(oneOf(['auto', 'enabled', 'disabled']))
 

@@ -3,7 +3,7 @@
 // leads to the same addresses again. What a manifest names is taken as it is or refused, never replaced by something else.
 // Stands in for the apiserver's allocation of a created Service (k8s.io: Service ClusterIP allocation).
 import type { Service } from '../../api/types.ts'
-import { addressAt, canonicalAddress, parseRange, type Range } from './address.ts'
+import { addressAt, type Cidr, canonicalAddress, parseCidr } from '../../host/address.ts'
 import { claimClusterIPs, claimNamed, rangeOf } from './cluster-ips.ts'
 import { chooseFamilies, type FamilyChoice, isHeadless } from './families.ts'
 import { claimNamedPort, claimNodePorts, mayHaveNodePorts, type PortRange, type PortsHeld, portKey } from './node-ports.ts'
@@ -13,7 +13,7 @@ export const defaultNodePorts: PortRange = { first: 30_000, last: 32_767 }
 
 export interface AllocationRules {
   /** At most one of each family; the first is the default family. */
-  readonly ranges: readonly Range[]
+  readonly ranges: readonly Cidr[]
   readonly nodePorts: PortRange
   /** Addresses kept for one Service each (its key), whether that Service is there or not. */
   readonly reserved: ReadonlyMap<string, string>
@@ -44,7 +44,7 @@ export interface Ledger {
 }
 
 /** The address of the range that kubeadm gives to cluster DNS: the tenth. */
-export const dnsAddressOf = (range: Range): string | undefined => addressAt(range, 10n)
+export const dnsAddressOf = (range: Cidr): string | undefined => addressAt(range, 10n)
 
 /**
  * Rules for these service CIDRs (checked by the configuration's reader), with the first address of each kept for
@@ -55,7 +55,7 @@ export const createRules = (
   nodePorts: PortRange = defaultNodePorts,
   clusterDNS?: readonly string[],
 ): AllocationRules => {
-  const ranges = serviceCIDRs.map(parseRange).filter(range => range !== undefined)
+  const ranges = serviceCIDRs.map(parseCidr).filter(range => range !== undefined)
   const dns = (clusterDNS ?? ranges.map(dnsAddressOf)).map(address => address && canonicalAddress(address))
   const reserved = new Map<string, string>()
   for (const range of ranges) reserved.set(addressAt(range, 1n) ?? '', 'default/kubernetes')

@@ -1,7 +1,7 @@
 // The addresses of one Service: those its manifest names, or free ones near where a hash of its name points. No I/O, no clock.
 // Follows the apiserver's IP allocator: the low end of a range is left to addresses that manifests name, and used last.
 import type { IPFamily } from '../../api/types.ts'
-import { addressAt, inRange, parseAddress, type Range } from './address.ts'
+import { addressAt, type Cidr, contains, parseAddress } from '../../host/address.ts'
 import type { Families } from './families.ts'
 import { keyHash } from './hash.ts'
 import { around, type Pool } from './pool.ts'
@@ -13,25 +13,27 @@ const lowBand = (size: bigint): bigint => {
   return part < 16n ? 16n : part > 256n ? 256n : part
 }
 
-// Neither the network address nor, in IPv4, the broadcast address belongs to anybody.
-const endOf = (range: Range): bigint => (range.family === 'IPv4' ? range.size - 1n : range.size)
+const sizeOf = ({ first, last }: Cidr): bigint => last - first + 1n
 
-function* candidates(range: Range, hash: number): Generator<string> {
-  const low = lowBand(range.size)
+// Neither the network address nor, in IPv4, the broadcast address belongs to anybody.
+const endOf = (range: Cidr): bigint => (range.family === 'IPv4' ? sizeOf(range) - 1n : sizeOf(range))
+
+function* candidates(range: Cidr, hash: number): Generator<string> {
+  const low = lowBand(sizeOf(range))
   for (const offset of around(hash, low, endOf(range) - low)) yield addressAt(range, offset) ?? ''
   for (const offset of around(hash, 1n, low - 1n)) yield addressAt(range, offset) ?? ''
 }
 
-export const rangeOf = (ranges: readonly Range[], text: string): Range | undefined => {
+export const rangeOf = (ranges: readonly Cidr[], text: string): Cidr | undefined => {
   const address = parseAddress(text)
-  const range = address && ranges.find(it => inRange(it, address))
+  const range = address && ranges.find(it => contains(it, address))
   if (address === undefined || range === undefined) return undefined
-  const offset = address.value - range.network
+  const offset = address.value - range.first
   return offset > 0n && offset < endOf(range) ? range : undefined
 }
 
 /** Claims an address that a manifest names; what is wrong when it may not have it. */
-export const claimNamed = (ranges: readonly Range[], pool: Pool<string>, key: string, address: string): string | undefined => {
+export const claimNamed = (ranges: readonly Cidr[], pool: Pool<string>, key: string, address: string): string | undefined => {
   if (rangeOf(ranges, address) === undefined)
     return `clusterIP ${address} is not in the service range ${ranges.map(it => it.text).join(', ')}`
   if (!pool.mayHave(key, address))
@@ -41,7 +43,7 @@ export const claimNamed = (ranges: readonly Range[], pool: Pool<string>, key: st
 }
 
 const claimAny = (
-  ranges: readonly Range[],
+  ranges: readonly Cidr[],
   pool: Pool<string>,
   key: string,
   family: IPFamily,
@@ -61,7 +63,7 @@ const claimAny = (
  * @returns the addresses in the order of the families, or what is wrong
  */
 export const claimClusterIPs = (
-  ranges: readonly Range[],
+  ranges: readonly Cidr[],
   pool: Pool<string>,
   key: string,
   { families, given }: Families,

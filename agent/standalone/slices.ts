@@ -3,7 +3,7 @@
 // Follows the endpoint slice controller (k8s.io: EndpointSlices): one set of slices per family and per set of port numbers.
 import type { ContainerPort, Endpoint, EndpointPort, EndpointSlice, Pod, Service, ServicePort } from '../../api/types.ts'
 import { serviceNameLabel } from '../../api/types.ts'
-import { formatAddress, parseAddress } from './address.ts'
+import { formatAddress, parseAddress } from '../../host/address.ts'
 import { isHeadless } from './families.ts'
 import { keyHash } from './hash.ts'
 

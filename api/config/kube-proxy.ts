@@ -2,6 +2,7 @@
 // Follows kube-proxy 1.36; an empty mode means nftables here (iptables there), and the warnings say so.
 import { isIPv6 } from 'node:net'
 import { array, boolean, type InferOutput, number, record, string, union } from 'valibot'
+import { hostPort, onePerFamily } from '../../host/address.ts'
 import { ipAddress, isCidr } from '../validate/names.ts'
 import type { Report } from '../validate/problem.ts'
 import { flag, int32, oneOf, optional, quantity, strict, text, texts } from '../validate/shape.ts'
@@ -87,8 +88,7 @@ export const kubeProxySchema = strict({
 export type KubeProxyFields = InferOutput<typeof kubeProxySchema>
 
 const withPort = (address: string, port: number): string => {
-  if (ipAddress.ok(address)) return isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
-  return address
+  return ipAddress.ok(address) ? hostPort(address, port) : address
 }
 
 const addressesOf = (given: KubeProxyFields) => {
@@ -214,8 +214,7 @@ const checkLocal = (report: Report, { detectLocalMode, detectLocal, clusterCIDRs
   if (detectLocalMode === 'InterfaceNamePrefix' && detectLocal.interfaceNamePrefix === '') {
     report('detectLocal.interfaceNamePrefix', undefined, 'required with detectLocalMode: InterfaceNamePrefix')
   }
-  const families = new Set(clusterCIDRs.map(range => isIPv6(range.split('/')[0] ?? '')))
-  if (!clusterCIDRs.every(isCidr) || families.size < clusterCIDRs.length) {
+  if (!clusterCIDRs.every(isCidr) || !onePerFamily(clusterCIDRs)) {
     report(
       'clusterCIDR',
       clusterCIDRs.join(','),

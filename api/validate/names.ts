@@ -1,6 +1,6 @@
 // How names, labels, keys, paths and addresses must look. Pure.
 // Follows k8s.io: Object Names and IDs; Labels and Selectors; apimachinery/pkg/util/validation.
-import { isIP } from 'node:net'
+import { parseAddress, parseCidr } from '../../host/address.ts'
 import type { Report } from './problem.ts'
 
 export interface Form {
@@ -61,14 +61,10 @@ export const sysctlName = form(
   253,
   /^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$/,
 )
-export const ipAddress: Form = { ok: text => isIP(text) !== 0 && !text.includes('%'), want: 'want an IPv4 or IPv6 address' }
+export const ipAddress: Form = { ok: text => parseAddress(text) !== undefined, want: 'want an IPv4 or IPv6 address' }
 
 /** True for `address/length` of either family. */
-export const isCidr = (text: string): boolean => {
-  const [address = '', length = '', ...more] = text.split('/')
-  const family = isIP(address)
-  return family !== 0 && more.length === 0 && /^\d{1,3}$/.test(length) && Number(length) <= (family === 4 ? 32 : 128)
-}
+export const isCidr = (text: string): boolean => parseCidr(text) !== undefined
 export const cidr: Form = { ok: isCidr, want: 'want a range such as 10.96.0.0/16 or fd00::/108' }
 
 /** A path below some directory: relative, never climbing. */

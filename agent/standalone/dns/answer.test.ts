@@ -2,14 +2,14 @@ import type { Answer } from 'dns-packet'
 import t from 'tap'
 import { createStore } from '../../../api/source.ts'
 import type { Endpoint, EndpointSlice, Pod, Service, ServiceSpec } from '../../../api/types.ts'
-import { parseRange } from '../address.ts'
+import { parseCidr } from '../../../host/address.ts'
 import { answer } from './answer.ts'
 import { createZone } from './zone.ts'
 
 const config = {
   domain: 'cluster.local',
   addresses: ['10.96.0.10'],
-  ranges: [parseRange('10.96.0.0/16')!, parseRange('fd00:96::/112')!],
+  ranges: [parseCidr('10.96.0.0/16')!, parseCidr('fd00:96::/112')!],
 }
 
 const service = (name: string, spec: ServiceSpec, namespace = 'default'): Service => ({ metadata: { name, namespace }, spec })

@@ -3,7 +3,7 @@
 // a name that exists without a record of the asked type is NODATA, one that does not exist is NXDOMAIN, both with the SOA.
 import type { Answer } from 'dns-packet'
 import type { Endpoint, EndpointSlice, Service, ServicePort } from '../../../api/types.ts'
-import { inRange, parseAddress, type Range } from '../address.ts'
+import { type Cidr, contains, parseAddress } from '../../../host/address.ts'
 import { isHeadless } from '../families.ts'
 import { type Asked, askedBy, dashed, normalName } from './names.ts'
 import type { Zone } from './zone.ts'
@@ -14,7 +14,7 @@ export interface ZoneConfig {
   /** Addresses that the responder itself is reached at. */
   readonly addresses: readonly string[]
   /** Ranges of Services: an address in them that is nobody's is known not to have a name. */
-  readonly ranges: readonly Range[]
+  readonly ranges: readonly Cidr[]
 }
 
 export type Rcode = 'NOERROR' | 'FORMERR' | 'SERVFAIL' | 'NXDOMAIN' | 'NOTIMP' | 'REFUSED'
@@ -195,7 +195,7 @@ const addressReply = (ask: Ask, address: string): Reply | 'forward' => {
     return reply('NOERROR', { answers: answers.map(data => ({ type: 'PTR', name: asking.name, ttl: zoneTtl, data })) })
   }
   const parsed = parseAddress(address)
-  const isOurs = parsed !== undefined && config.ranges.some(range => inRange(range, parsed))
+  const isOurs = parsed !== undefined && config.ranges.some(range => contains(range, parsed))
   return isOurs ? reply('NXDOMAIN') : 'forward'
 }
 

@@ -2,12 +2,12 @@
 // Owns the addresses it listens on; starting and stopping leave nothing behind.
 import type { Source } from '../../../api/source.ts'
 import type { EndpointSlice, Pod, Service } from '../../../api/types.ts'
+import { canonicalAddress, parseCidr } from '../../../host/address.ts'
 import type { Clock } from '../../../host/clock.ts'
 import { Fault } from '../../../host/fault.ts'
 import type { Link } from '../../../host/link.ts'
 import type { Log } from '../../../host/log.ts'
 import type { Nft } from '../../../host/nft.ts'
-import { canonicalAddress, parseRange } from '../address.ts'
 import { dnsAddressOf } from '../allocate.ts'
 import { createForwarder } from './forward.ts'
 import { normalName } from './names.ts'
@@ -51,7 +51,7 @@ export interface Dns {
 /** Where cluster DNS answers when nobody says: the tenth address of each service range. */
 export const clusterDnsAddresses = (serviceCIDRs: readonly string[]): readonly string[] =>
   serviceCIDRs.flatMap(cidr => {
-    const range = parseRange(cidr)
+    const range = parseCidr(cidr)
     const address = range && dnsAddressOf(range)
     return address === undefined ? [] : [address]
   })
@@ -85,7 +85,7 @@ export const createDns = (deps: DnsDeps): Dns => {
   const start = async () => {
     const { zone, stop: stopZone } = createZone(deps)
     stops.push(async () => stopZone())
-    const ranges = deps.serviceCIDRs.map(parseRange).filter(range => range !== undefined)
+    const ranges = deps.serviceCIDRs.map(parseCidr).filter(range => range !== undefined)
     const servers = createNameservers({ path: deps.resolvConf, clock, own: addresses })
     const forwarder = createForwarder({ clock, log, exchange: createExchange(clock), servers })
     const config = { domain: normalName(deps.clusterDomain), addresses, ranges }

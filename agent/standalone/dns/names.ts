@@ -1,5 +1,5 @@
 // What a name asks for: a DNS name taken apart by the Kubernetes DNS specification. Pure; knows the form of names, not what exists.
-import { canonicalAddress } from '../address.ts'
+import { canonicalAddress } from '../../../host/address.ts'
 
 export type Asked =
   | { readonly kind: 'outside' }

@@ -1,9 +1,10 @@
 // The cluster DNS addresses as addresses of this machine: a /32 or /128 on `lo`, where each exists without a network.
 // Pods reach them by their default route, since the host owns them: no NAT, no conntrack entry to race for, nothing for the
 // Service rules to know. Ours are told by a label (IPv4) or by standing on lo (IPv6); one on another interface is left alone.
+
+import { parseAddress } from '../../../host/address.ts'
 import { isFault } from '../../../host/fault.ts'
 import type { Link } from '../../../host/link.ts'
-import { parseAddress } from '../address.ts'
 
 const device = 'lo'
 const label = 'lo:nodelet'

@@ -2,9 +2,10 @@
 // home network, say) would be given the pods' own questions too. A translation of the address to itself is still a translation:
 // once a connection has one, the nat chains after ours leave it alone. Between those of Services (-100), so that a Service may take
 // the address over, and those of hostPorts (-95). Owns the table nodelet-dns; compiles it and applies it, whole.
+
+import { parseAddress } from '../../../host/address.ts'
 import type { Nft } from '../../../host/nft.ts'
 import { signatureSet, signedRemoval, signedReplacement } from '../../../host/nftmonitor.ts'
-import { parseAddress } from '../address.ts'
 
 /** The table of this file, for whoever watches it. */
 export const dnsTable = 'inet nodelet-dns'

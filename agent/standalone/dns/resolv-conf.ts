@@ -2,8 +2,8 @@
 // Nothing but `nameserver` lines matters here: search domains and ndots are the business of who asks us.
 import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
+import { canonicalAddress } from '../../../host/address.ts'
 import type { Clock, Millis } from '../../../host/clock.ts'
-import { canonicalAddress } from '../address.ts'
 
 export interface NameServer {
   readonly address: string

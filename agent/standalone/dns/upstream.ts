@@ -3,6 +3,7 @@
 import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { createConnection, isIPv6 } from 'node:net'
+import { hostPort } from '../../../host/address.ts'
 import type { Clock } from '../../../host/clock.ts'
 import { Fault } from '../../../host/fault.ts'
 import type { NameServer } from './resolv-conf.ts'
@@ -17,8 +18,7 @@ export interface UpstreamQuestion {
 /** Asks and gives the answer as it came. @throws Fault `network` when there is none in time */
 export type Exchange = (server: NameServer, asked: UpstreamQuestion, timeoutMs: number) => Promise<Buffer>
 
-const describeServer = ({ address, port }: NameServer): string =>
-  isIPv6(address) ? `[${address}]:${port}` : `${address}:${port}`
+const describeServer = ({ address, port }: NameServer): string => hostPort(address, port)
 
 const noAnswer = (server: NameServer, why: string, cause?: unknown): Fault =>
   new Fault('network', `name server ${describeServer(server)}: ${why}`, { cause })

@@ -3,7 +3,7 @@
 // Holds no DNS: answer.ts makes records of it.
 import { keyOf, type Source } from '../../../api/source.ts'
 import { type EndpointSlice, type KubeObject, type Pod, type Service, serviceNameLabel } from '../../../api/types.ts'
-import { canonicalAddress } from '../address.ts'
+import { canonicalAddress } from '../../../host/address.ts'
 
 export interface Zone {
   /** False until everything there was at the start is known: until then nothing can be said not to exist. */
