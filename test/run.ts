@@ -7,7 +7,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findTraces, newTraces, removeTraces, type Trace } from './support/clean.ts'
 import { runVariable, testPrefix } from './support/names.ts'
-import { type FileResult, runFile } from './support/tap-file.ts'
+import { type FileOptions, type FileResult, runFile, runFiles } from './support/tap-file.ts'
 
 const root = join(import.meta.dirname, '..')
 const isCi = process.env['CI'] === 'true'
@@ -41,25 +41,31 @@ const report = (result: FileResult) => {
   return result
 }
 
-const start = (path: string, ring: string) =>
-  runFile(path, {
-    timeoutMs: timeLimitsMs[ring] ?? longestMs,
-    env: {
-      [runVariable]: run,
-      TMPDIR: join(tmpdir(), `${testPrefix}${run}`),
-      // Compiled code is kept between files and runs, as bin/nodelet does: half of a small file's time.
-      NODE_COMPILE_CACHE: join(root, '.cache/compiled'),
-    },
-  })
+const optionsOf = (ring: string): FileOptions => ({
+  timeoutMs: timeLimitsMs[ring] ?? longestMs,
+  env: {
+    [runVariable]: run,
+    TMPDIR: join(tmpdir(), `${testPrefix}${run}`),
+    // Compiled code is kept between files and runs, as bin/nodelet does.
+    NODE_COMPILE_CACHE: join(root, '.cache/compiled'),
+  },
+})
 
-/** Runs files side by side, one per core. */
+/**
+ * Runs files side by side, one process per core at a time. Several share one: starting it takes longer than most files' tests, and
+ * modules keep no state by which one file could disturb another (imports.test.ts holds them to that).
+ */
 const runParallel = async (paths: readonly string[]): Promise<readonly FileResult[]> => {
   const results: FileResult[] = []
-  const queue = [...paths].sort()
+  const cores = availableParallelism()
+  const count = Math.min(paths.length, cores * 4)
+  const sorted = paths.toSorted()
+  const queue = Array.from({ length: count }, (_, at) => sorted.filter((_, index) => index % count === at))
   const work = async () => {
-    for (let path = queue.shift(); path !== undefined; path = queue.shift()) results.push(report(await start(path, 'unit')))
+    for (let files = queue.shift(); files !== undefined; files = queue.shift())
+      await runFiles(files, optionsOf('unit'), result => results.push(report(result)))
   }
-  await Promise.all(Array.from({ length: availableParallelism() }, work))
+  await Promise.all(Array.from({ length: cores }, work))
   return results
 }
 
@@ -91,7 +97,7 @@ const runSerial = async (ring: string, paths: readonly string[]): Promise<readon
       continue
     }
     const before = await findTraces(run)
-    const result = await start(path, ring)
+    const result = await runFile(path, optionsOf(ring))
     results.push(report({ ...result, failures: [...result.failures, ...(await leaksOf(path, before))] }))
   }
   return results

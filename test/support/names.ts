@@ -7,6 +7,12 @@ export const runVariable = 'NODELET_TEST_RUN'
 
 export const testPrefix = 'nlt-'
 
+/** The variable that lists the files which share a process, a line each. */
+export const filesVariable = 'NODELET_TEST_FILES'
+
+/** How the name of a test begins that only says which file's tests are over, among files that share a process. */
+export const endOfFile = 'end of file '
+
 /** A name nobody else has: nlt-, 4 characters of the run, 4 of its own. */
 export const uniqueName = (): string => {
   const run = process.env[runVariable] ?? randomBytes(2).toString('hex')

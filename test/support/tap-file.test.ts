@@ -1,7 +1,7 @@
 // The runner tells the truth about a file: what passed, what failed and why, and that silence is no success.
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import t from 'tap'
-import { runFile } from './tap-file.ts'
+import { type FileResult, runFile, runFiles } from './tap-file.ts'
 
 // As few processes as show it all: what can stand in one file does.
 const dir = t.testdir({
@@ -15,13 +15,16 @@ t.test('one', async t => { t.fail('no') })
 t.test('two of three', t => { t.plan(3); t.ok(1); t.ok(2); t.end() })
 t.test('says nothing', async () => undefined)
 `,
+  'good.ts': "import t from 'tap'\nt.test('a', async t => t.ok(true))\n",
   'silent.ts': 'export {}\n',
+  'quits.ts': "import t from 'tap'\nt.test('a', async t => { t.ok(true); process.exit(0) })\n",
   'crashes.ts': "import t from 'tap'\nt.ok(true)\nconsole.error('last words')\nprocess.exit(3)\n",
   'hangs.ts': "import t from 'tap'\nt.ok(true)\nsetInterval(() => undefined, 1000)\nawait new Promise(() => undefined)\n",
   'broken.ts': 'this is no program\n',
 })
 
-const run = (name: string, timeoutMs = 50_000) => runFile(join(dir, name), { timeoutMs, env: {} })
+const env = {}
+const run = (name: string, timeoutMs = 50_000) => runFile(join(dir, name), { timeoutMs, env })
 
 t.test('a file with failures', async t => {
   const { passed, skipped, failures } = await run('many.ts')
@@ -40,7 +43,6 @@ t.test('a file with failures', async t => {
 
 for (const [name, file, expected] of [
   ['a file that asserts nothing has failed', 'silent.ts', { passed: 0, failures: [/asserted nothing/] }],
-  ['a crash is a failure, with its last words', 'crashes.ts', { failures: [/exit code 3[\s\S]*last words/] }],
   ['a file that does not parse has failed', 'broken.ts', { passed: 0, failures: [/exit code 1/] }],
 ] as const) {
   t.test(name, async t => {
@@ -54,4 +56,30 @@ t.test('a file that runs out of time is ended', async t => {
   const { failures, ms } = await run('hangs.ts', 300)
   t.match(failures.join('\n'), /took longer than 0\.3 s/)
   t.ok(ms < 30_000)
+})
+
+t.test('files that share a process answer for themselves', async t => {
+  const names = ['good.ts', 'many.ts', 'silent.ts', 'broken.ts', 'crashes.ts', 'quits.ts', 'good.ts']
+  const results: FileResult[] = []
+  await runFiles(
+    names.map(name => join(dir, name)),
+    { timeoutMs: 50_000, env },
+    result => results.push(result),
+  )
+  t.equal(results.length, names.length)
+  for (const [name, expected] of [
+    ['good.ts', [{ passed: 1 }, { passed: 1 }]],
+    ['many.ts', [{ passed: 7, skipped: 1, failures: [/sums/, /boom/, /no/, /two of three/, /asserted nothing/] }]],
+    ['silent.ts', [{ passed: 0, failures: [/silent\.ts: asserted nothing/] }]],
+    ['broken.ts', [{ passed: 0, failures: [/broken\.ts: the file cannot be loaded[\s\S]*SyntaxError/] }]],
+    ['crashes.ts', [{ passed: 1, failures: [/ended with exit code[\s\S]*last words/] }]],
+    ['quits.ts', [{ failures: [/unfinished/] }]],
+  ] as [string, Partial<FileResult>[]][]) {
+    const found = results.filter(({ path }) => basename(path) === name)
+    t.match(found, expected, name)
+    t.same(
+      found.map(({ failures }) => failures.length),
+      expected.map(({ failures = [] }) => failures.length),
+    )
+  }
 })
