@@ -238,8 +238,9 @@ t.test('a LoadBalancer with local traffic policy gets a port for its health chec
   t.ok(port >= 30_000 && port !== spec('lb')?.ports?.[0]?.nodePort)
 })
 
-t.test('ten thousand Services are placed in well under a second', async t => {
-  const started = performance.now()
+t.test('ten thousand Services are placed in well under a second of processor time', async t => {
+  const before = process.cpuUsage()
   place(Array.from({ length: 10_000 }, (_, index) => service(`s-${index}`)))
-  t.ok(performance.now() - started < 2_000)
+  const { user, system } = process.cpuUsage(before)
+  t.ok(user + system < 2_000_000, `${(user + system) / 1000} ms`)
 })

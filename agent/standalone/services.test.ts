@@ -165,20 +165,26 @@ t.test('addresses come from the memory', async t => {
   t.equal(made.services.get('default', 'web')?.spec.clusterIP, '10.96.33.44')
 })
 
-t.test('among 10,000 Services that share a label one pod change costs microseconds', async t => {
+t.test('among 10,000 Services that share a label a changed pod is compared with a few', async t => {
   const { manifests, pods, made } = setup()
+  let looks = 0
+  const counted = (selector: Record<string, string>) =>
+    new Proxy(selector, {
+      ownKeys: target => {
+        looks += 1
+        return Reflect.ownKeys(target)
+      },
+    })
   for (let index = 0; index < 10_000; index++)
-    manifests.put(service(`s${index}`, { selector: { part: 'of-all', app: `s${index}` } }))
+    manifests.put(service(`s${index}`, { selector: counted({ part: 'of-all', app: `s${index}` }) }))
   for (let index = 0; index < 110; index++) pods.put(pod(`p${index}`, `s${index}`, `10.0.0.${index}`))
   manifests.markSynced()
   pods.markSynced()
   const told: (EndpointSlice | undefined)[] = []
   made.endpointSlices.subscribe({ changed: (_, after) => void told.push(after) })
   told.length = 0
-  const begin = performance.now()
+  looks = 0
   for (let index = 0; index < 110; index++) pods.put(pod(`p${index}`, `s${index}`, `10.0.0.${index}`, false))
-  const each = ((performance.now() - begin) * 1000) / 110
   t.equal(told.length, 110)
-  t.ok(each < 500, `${each.toFixed(0)} us for each change`)
-  t.comment(`${each.toFixed(1)} us for each change`)
+  t.ok(looks >= 110 && looks <= 10 * 110, `${looks / 110} looks at a selector for each change`)
 })
