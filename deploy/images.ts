@@ -47,7 +47,6 @@ export const fillBusybox = async (root: string): Promise<void> => {
   }
   await put(root, 'etc/passwd', passwd)
   await put(root, 'etc/group', 'root:x:0:\nuser:x:1000:\nextra:x:2000:user\nnobody:x:65534:\n')
-  // Without it the static glibc would load modules that are not there, and a look-up of a name would end in a segmentation fault.
   await put(root, 'etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files dns\n')
 }
 
