@@ -3,7 +3,7 @@ import { readdir, readlink } from 'node:fs/promises'
 import t from 'tap'
 import { systemExec } from '../../host/exec.ts'
 import { busyboxImage, webImage } from '../support/images.ts'
-import { bareScript, idle, podOf, script, web } from '../support/manifests.ts'
+import { bareScript, hostPrograms, idle, podOf, script, web } from '../support/manifests.ts'
 import { createNode, isReady, nodeIP, statusOf, waitingReason } from '../support/node.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -17,25 +17,12 @@ const end = async (file: string, pod: string) => {
   await node.gone(pod)
 }
 
-// perl-base is on every Debian, and shares memory without a library.
 const perl = (words: string) => ['/usr/bin/perl', '-e', words]
-const hostPrograms = {
-  volumeMounts: [
-    { name: 'usr', mountPath: '/usr', readOnly: true },
-    { name: 'lib', mountPath: '/lib', readOnly: true },
-    { name: 'lib64', mountPath: '/lib64', readOnly: true },
-    { name: 'shared', mountPath: '/shared' },
-  ],
-}
 
 t.test('three containers share localhost, an emptyDir and SysV shared memory', async t => {
-  const volumes = [
-    { name: 'usr', hostPath: { path: '/usr' } },
-    { name: 'lib', hostPath: { path: '/usr/lib' } },
-    { name: 'lib64', hostPath: { path: '/usr/lib64' } },
-    { name: 'shared', emptyDir: {} },
-  ]
-  const containers = [web({ name: 'web' }), idle({ name: 'writer', ...hostPrograms }), idle({ name: 'reader', ...hostPrograms })]
+  const volumes = [...hostPrograms.volumes, { name: 'shared', emptyDir: {} }]
+  const volumeMounts = [...hostPrograms.volumeMounts, { name: 'shared', mountPath: '/shared' }]
+  const containers = [web({ name: 'web' }), idle({ name: 'writer', volumeMounts }), idle({ name: 'reader', volumeMounts })]
   await node.write('three.json', podOf('three', containers, { volumes }))
   await node.until('three', isReady)
 

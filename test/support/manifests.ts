@@ -55,3 +55,13 @@ export const service = (name: string, ports: readonly Fields[], spec: Fields = {
   metadata: { name },
   spec: { selector: { app: name }, ports, ...spec },
 })
+
+/** The host's own programs inside a container: perl-base, which every Debian has, speaks UDP and SysV shared memory. */
+export const hostPrograms = {
+  volumes: [
+    { name: 'usr', hostPath: { path: '/usr' } },
+    { name: 'lib', hostPath: { path: '/usr/lib' } },
+    { name: 'lib64', hostPath: { path: '/usr/lib64' } },
+  ],
+  volumeMounts: ['usr', 'lib', 'lib64'].map(name => ({ name, mountPath: `/${name}`, readOnly: true })),
+} as const
