@@ -21,6 +21,7 @@ import type { PodLogs } from './podlogs.ts'
 import { createPods, type Pods } from './pods.ts'
 import { qosClass } from './qos.ts'
 import { latest } from './seen.ts'
+import { configSeenAnnotation } from './sources/identity.ts'
 import { podStatus } from './status.ts'
 import { createSteps, type PodView } from './steps.ts'
 import type { Timeline } from './timeline.ts'
@@ -190,9 +191,12 @@ const statusOf =
       now: deps.clock.now(),
     })
 
-/** Since when the pod is here: its first sandbox tells it also after a restart of the daemon. */
-const startTimeOf = ({ seen, firstSeenAt }: PodWorker): Millis =>
-  Math.min(firstSeenAt, ...seen.sandboxes.map(it => it.createdAt).filter(at => at > 0))
+/** Since when the pod is here: after a restart of the daemon its sandboxes tell it, who carry the pod's annotations. */
+const startTimeOf = ({ pod, seen, firstSeenAt }: PodWorker): Millis => {
+  const manifestSeenAt = Date.parse(pod.metadata.annotations?.[configSeenAnnotation] ?? '')
+  const told = [manifestSeenAt, ...seen.sandboxes.flatMap(it => [it.createdAt, it.podSeenAt ?? 0])]
+  return Math.min(firstSeenAt, ...told.filter(at => at > 0))
+}
 
 const isProbed = (container: Container): boolean =>
   container.livenessProbe !== undefined || container.readinessProbe !== undefined || container.startupProbe !== undefined

@@ -3,7 +3,7 @@
 // A container's exit is announced before the runtime's own record shows it: whoever was told so waits here until it does.
 import type { Cri } from '../api/cri/cri.ts'
 import type * as cri from '../api/cri/types.ts'
-import type { Clock } from '../host/clock.ts'
+import type { Clock, Millis } from '../host/clock.ts'
 import { except, Fault } from '../host/fault.ts'
 import {
   containerNameLabel,
@@ -15,6 +15,7 @@ import {
 } from './labels.ts'
 import { readTerminationMessage } from './messages.ts'
 import type { ContainerSeen, ContainerStateSeen, SandboxSeen, Seen } from './seen.ts'
+import { configSeenAnnotation } from './sources/identity.ts'
 
 export type ObserveCri = Pick<Cri, 'listPodSandbox' | 'podSandboxStatus' | 'listContainers' | 'containerStatus'>
 
@@ -169,11 +170,17 @@ const stateNames: Readonly<Record<cri.ContainerState, ContainerStateSeen>> = {
 // Go's zero time is a large negative number of nanoseconds: it means that there is no such time.
 const toMillis = (nanoseconds: number): number => Math.max(Math.floor(nanoseconds / 1e6), 0)
 
+const podSeenAt = (annotations: Readonly<Record<string, string>>): { readonly podSeenAt?: Millis } => {
+  const at = Date.parse(annotations[configSeenAnnotation] ?? '')
+  return Number.isNaN(at) ? {} : { podSeenAt: at }
+}
+
 const toSandboxSeen = (it: cri.PodSandbox, status: cri.PodSandboxStatus | undefined): SandboxSeen => ({
   id: it.id,
   attempt: it.metadata.attempt,
   ready: it.state === 'SANDBOX_READY',
   createdAt: toMillis(it.createdAt),
+  ...podSeenAt(it.annotations),
   hostNetwork: status?.linux?.namespaces?.options?.network === 'NODE',
   ips: status?.network ? [status.network.ip, ...status.network.additionalIps.map(more => more.ip)].filter(ip => ip !== '') : [],
 })

@@ -7,6 +7,8 @@ export interface SandboxSeen {
   readonly attempt: number
   readonly ready: boolean
   readonly createdAt: Millis
+  /** When the daemon that made it first saw the pod; what another agent made may not say. */
+  readonly podSeenAt?: Millis
   readonly hostNetwork: boolean
   /** Pod addresses, the primary first; empty for host network and for sandboxes that are not ready. */
   readonly ips: readonly string[]
