@@ -2,8 +2,8 @@
 // Order of a start: the folder and Services, the socket (the CNI shim asks it), the pod network, then pods.
 // Crash-only: a signal stops the daemon and nothing else; pods, rules and addresses stay and the next start adopts them.
 import { mkdir } from 'node:fs/promises'
+import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { createCri } from '../api/cri/client.ts'
 import type { Cri } from '../api/cri/cri.ts'
 import { chooseEvents } from '../api/events.ts'
@@ -141,7 +141,11 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   })
   await server.listen()
   const running = startPods({ config, runtime, machinery, network, agent, log, signal: stopping.signal })
-  running.catch(error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`))
+  // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
+  running.then(
+    flushCompileCache,
+    error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),
+  )
   housekeeping.start()
   await signalled
   log.info({}, 'stopping; pods and Services go on')
@@ -205,7 +209,8 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
       const installed = await installPlugin({
         ...folders,
         socket: config.socket,
-        standalone: [process.execPath, fileURLToPath(new URL('../cni/main.ts', import.meta.url))],
+        // The entry of the program, sources or bundle: with CNI_COMMAND in its environment it is the plugin.
+        standalone: [process.execPath, process.argv[1] ?? ''],
         podCIDRs,
         dataDir: cniDataDir(config),
       })
