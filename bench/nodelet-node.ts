@@ -1,12 +1,12 @@
 // A node run by nodelet, as deploy/quickstart sets one up: the daemon's own network plugin, Services, no control plane.
 import { rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Pod } from '../api/types.ts'
 import { createAsk, createMachine, type Node, whenAnswering } from './node.ts'
+import { createRelease } from './release.ts'
 
 const address = '192.0.2.1'
-const program = process.env['NODELET'] ?? join(import.meta.dirname, '../bin/nodelet')
 
+/** NODELET names another program than the release that is built from this checkout, such as bin/nodelet. */
 export interface NodeletNode extends Node {
   /** The daemon's answer to a path of its socket. */
   ask<T>(path: string): Promise<T>
@@ -14,6 +14,7 @@ export interface NodeletNode extends Node {
 
 /** Starts the machine and the daemon, and waits until it answers. */
 export const createNodeletNode = async (env: Readonly<Record<string, string>> = {}): Promise<NodeletNode> => {
+  const release = await createRelease()
   const machine = await createMachine({ address })
   const { containerd, manifests } = machine
   const { dir } = containerd
@@ -31,19 +32,30 @@ export const createNodeletNode = async (env: Readonly<Record<string, string>> = 
   }
   await writeFile(`${dir}/kubelet.yaml`, JSON.stringify(kubelet))
   await writeFile(`${dir}/nodelet.yaml`, JSON.stringify(nodelet))
-  const argv = [program, 'agent', '--config', `${dir}/kubelet.yaml`, '--nodelet-config', `${dir}/nodelet.yaml`]
+  const argv = [
+    process.env['NODELET'] ?? release.program,
+    'agent',
+    '--config',
+    `${dir}/kubelet.yaml`,
+    '--nodelet-config',
+    `${dir}/nodelet.yaml`,
+  ]
   const flags = ['--hostname-override', 'bench', '--node-ip', address, '--root-dir', `${dir}/kubelet`]
   const pid = await machine.start('nodelet', [...argv, ...flags], env)
   const ask = createAsk({ socketPath: `${dir}/nodelet.sock` })
   const node: NodeletNode = {
     ...machine,
+    close: async () => {
+      await machine.close()
+      await release.remove()
+    },
     agent: 'nodelet',
     pids: [pid],
     ask,
     pods: async () => (await ask<{ items: readonly Pod[] }>('/v1/pods')).items,
   }
   await whenAnswering(node).catch(async error => {
-    await machine.close()
+    await node.close()
     throw error
   })
   return node
