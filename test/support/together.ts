@@ -5,6 +5,11 @@ import { resolve } from 'node:path'
 import t from 'tap'
 import { endOfFile, filesVariable } from './names.ts'
 
+/** Resolves when everything that tap has said is with the reader: what a file that ends the process leaves behind is lost. */
+const written = async () => {
+  while (t.bufferLength > 0 || process.stdout.writableLength > 0) await new Promise(resolve => setTimeout(resolve, 1))
+}
+
 for (const path of (process.env[filesVariable] ?? '').split('\n')) {
   try {
     await import(resolve(path))
@@ -13,4 +18,5 @@ for (const path of (process.env[filesVariable] ?? '').split('\n')) {
   }
   // Waits its turn behind all the file's tests.
   await t.test(`${endOfFile}${path}`, { skip: true }, async () => undefined)
+  await written()
 }
