@@ -7,6 +7,7 @@ import type { AgentConfig } from '../config/agent-config.ts'
 import { podLogFolder } from '../labels.ts'
 import type { Machinery } from '../machinery.ts'
 import { readRuntimeFacts } from '../runtime-facts.ts'
+import { describeManifestProblem } from '../sources/desired.ts'
 import type { ManifestSources } from '../sources/manifests.ts'
 import type { StandaloneServices } from '../standalone/services.ts'
 import type { Timeline } from '../timeline.ts'
@@ -34,8 +35,13 @@ export const createView = (
   endpointSlices: endpointSlices.list,
   node: async () => machinery.self.node(await readRuntimeFacts(runtime)),
   problems: () => [
-    ...manifests.problems().map(it => ({ since: '', code: 'bad-manifest', object: `file ${it.file}`, message: it.message })),
-    ...standalone.problems().map(it => ({ since: '', code: 'bad-manifest', ...it })),
+    ...manifests.problems().map(it => ({
+      since: it.since,
+      code: 'bad-manifest',
+      object: it.object ?? `file ${it.file}`,
+      message: describeManifestProblem(it),
+    })),
+    ...standalone.problems().map(it => ({ code: 'bad-manifest', ...it })),
   ],
   timeline: timeline.of,
   logFolder: pod => join(config.podLogsDir, podLogFolder(pod)),

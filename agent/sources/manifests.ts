@@ -3,8 +3,13 @@
 import { createStore, type Source, type Store } from '../../api/source.ts'
 import type { ConfigMap, KubeObject, Pod, Secret, Service } from '../../api/types.ts'
 import type { Manifest, ManifestKind } from '../../api/validate/manifest.ts'
-import type { Desired, DesiredObject, ManifestProblem } from './desired.ts'
+import { type Desired, type DesiredObject, describeManifestProblem, type ManifestProblem } from './desired.ts'
 import { createFolderSource, type FolderDeps } from './folder.ts'
+
+/** A problem, and when it was first seen, RFC 3339. */
+export interface CurrentProblem extends ManifestProblem {
+  readonly since: string
+}
 
 export interface ManifestSources {
   /** A pod whose manifest changed is told as changed, with another uid: end the one, start the other. */
@@ -13,7 +18,7 @@ export interface ManifestSources {
   readonly configMaps: Source<ConfigMap>
   readonly secrets: Source<Secret>
   /** What is wrong with which document, as of now; describeManifestProblem gives one line. */
-  problems(): readonly ManifestProblem[]
+  problems(): readonly CurrentProblem[]
   rescan(): Promise<void>
   stop(): void
 }
@@ -30,7 +35,7 @@ export const createManifestSources = (deps: Omit<FolderDeps, 'onChange'>): Manif
     Secret: createStore<Secret>(),
   }
   let current: ReadonlyMap<string, DesiredObject> = new Map()
-  let problems: readonly ManifestProblem[] = []
+  let problems: readonly CurrentProblem[] = []
 
   // each kind has the store of its type; the compiler cannot follow that through the index
   const put = ({ kind, object }: Manifest): void => (stores[kind] as Store<KubeObject>).put(object)
@@ -45,7 +50,9 @@ export const createManifestSources = (deps: Omit<FolderDeps, 'onChange'>): Manif
       }),
     )
     current = after
-    problems = desired.problems
+    const known = new Map(problems.map(it => [describeManifestProblem(it), it.since]))
+    const now = new Date(deps.clock.now()).toISOString()
+    problems = desired.problems.map(it => ({ ...it, since: known.get(describeManifestProblem(it)) ?? now }))
     for (const kind of order.toReversed()) {
       for (const { key, manifest } of before.values()) {
         const { namespace = '', name } = manifest.object.metadata

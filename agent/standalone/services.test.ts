@@ -1,6 +1,7 @@
 import t from 'tap'
 import { createStore } from '../../api/source.ts'
 import type { EndpointSlice, Pod, Service, ServiceSpec } from '../../api/types.ts'
+import { fakeClock } from '../../host/clock.fake.ts'
 import { silentLog } from '../../host/log.ts'
 import type { Allocations } from './allocate.ts'
 import { createStandaloneServices } from './services.ts'
@@ -30,6 +31,7 @@ const setup = (remembered: Allocations = {}) => {
       },
       flush: async () => undefined,
     },
+    clock: fakeClock(0),
     log: silentLog,
     serviceCIDRs: ['10.96.0.0/16'],
     nodeName: 'n',
@@ -69,6 +71,7 @@ t.test('sources that are synced already are taken at once, each Service once', a
     manifestServices: manifests,
     pods,
     allocations,
+    clock: fakeClock(0),
     log: silentLog,
     serviceCIDRs: ['10.96.0.0/16'],
     nodeName: 'n',
@@ -137,7 +140,9 @@ t.test('a Service that goes takes its slices along and gives its ports to the on
   const ports = [{ port: 80, nodePort: 30_080 }]
   manifests.put(service('a', { type: 'NodePort', ports }))
   manifests.put(service('b', { type: 'NodePort', ports }))
-  t.match(made.problems(), [{ object: 'service default/b', message: /taken by Service default\/a/ }])
+  t.match(made.problems(), [
+    { object: 'service default/b', message: /taken by Service default\/a/, since: '1970-01-01T00:00:00.000Z' },
+  ])
   t.equal(made.services.get('default', 'b')?.spec.ports?.[0]?.nodePort, undefined)
   manifests.remove('default', 'a')
   t.same(made.problems(), [])

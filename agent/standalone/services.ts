@@ -4,6 +4,7 @@
 import { defaultService } from '../../api/defaults.ts'
 import { createStore, keyOf, type Source } from '../../api/source.ts'
 import type { EndpointSlice, Pod, Service } from '../../api/types.ts'
+import type { Clock } from '../../host/clock.ts'
 import type { Log } from '../../host/log.ts'
 import { createLedger, createRules, type Outcome, serviceKey } from './allocate.ts'
 import type { AllocationMemory } from './allocations.ts'
@@ -15,6 +16,8 @@ export interface ServiceProblem {
   /** As a person names it: `service default/web`. */
   readonly object: string
   readonly message: string
+  /** When it came up, RFC 3339. */
+  readonly since: string
 }
 
 export interface StandaloneServices {
@@ -32,6 +35,7 @@ export interface StandaloneServicesDeps {
   /** Pods of this machine with their live status. */
   readonly pods: Source<Pod>
   readonly allocations: AllocationMemory
+  readonly clock: Pick<Clock, 'now'>
   readonly log: Log
   /** One, or one of each family, the default family first. */
   readonly serviceCIDRs: readonly string[]
@@ -110,13 +114,16 @@ const createAllocator = (deps: StandaloneServicesDeps, offer: (key: string, serv
   const ledger = createLedger(createRules(deps.serviceCIDRs, deps.nodePortRange, deps.clusterDNS))
   const wanted = new Map<string, Service>()
   const problems = new Map<string, readonly string[]>()
+  const since = new Map<string, string>()
 
   const take = (key: string, outcome: Outcome) => {
     const before = problems.get(key)?.join('\n')
     if (outcome.problems.length === 0) problems.delete(key)
     else problems.set(key, outcome.problems)
-    for (const message of outcome.problems.join('\n') === before ? [] : outcome.problems)
-      deps.log.warn({ object: `service ${key}` }, message)
+    if (outcome.problems.join('\n') !== before) {
+      since.set(key, new Date(deps.clock.now()).toISOString())
+      for (const message of outcome.problems) deps.log.warn({ object: `service ${key}` }, message)
+    }
     offer(key, outcome.service)
   }
   /** What one Service lets go of may be what another was refused. */
@@ -133,7 +140,10 @@ const createAllocator = (deps: StandaloneServicesDeps, offer: (key: string, serv
     deps.allocations.save(ledger.holdings)
   }
   return {
-    problems,
+    problems: (): readonly ServiceProblem[] =>
+      [...problems].flatMap(([key, messages]) =>
+        messages.map(message => ({ object: `service ${key}`, message, since: since.get(key) ?? '' })),
+      ),
     begin: (services: readonly Service[]) => {
       for (const service of services) wanted.set(serviceKey(service), service)
       for (const [key, outcome] of ledger.placeAll(services, deps.allocations.remembered)) take(key, outcome)
@@ -148,6 +158,7 @@ const createAllocator = (deps: StandaloneServicesDeps, offer: (key: string, serv
     drop: (key: string) => {
       wanted.delete(key)
       problems.delete(key)
+      since.delete(key)
       ledger.release(key)
       offer(key, undefined)
       settle(key)
@@ -196,8 +207,7 @@ export const createStandaloneServices = (deps: StandaloneServicesDeps): Standalo
   return {
     services,
     endpointSlices: keeper.slices,
-    problems: () =>
-      [...allocator.problems].flatMap(([key, messages]) => messages.map(message => ({ object: `service ${key}`, message }))),
+    problems: allocator.problems,
     stop: () => {
       stopPods()
       stopServices()
