@@ -15,6 +15,7 @@ import { systemCniDeps } from '../cni/main.ts'
 import { createCni } from '../cni/plugin.ts'
 import { table as cniTable } from '../cni/portmap.ts'
 import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
+import { toFault } from '../cni/spec.ts'
 import { systemClock as clock } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
@@ -201,7 +202,7 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
       const podUid = /(?:^|;)K8S_POD_UID=([^;]+)/.exec(args)?.[1]
       const end = verb === 'ADD' && podUid !== undefined ? timeline.begin(podUid, { stage: 'cni' }) : undefined
       const reply = await call(request)
-      end?.(reply.exitCode === 0 ? undefined : new Error(reply.stdout.trim()))
+      end?.(reply.exitCode === 0 ? undefined : toFault(reply))
       return encodeReply(reply)
     },
     install: async (folders, sandboxIds) => {
@@ -259,6 +260,7 @@ const startServices = async (
       manifestServices: manifests.services,
       pods,
       allocations,
+      clock,
       log: log.child({ part: 'services' }),
       serviceCIDRs,
       nodePortRange,

@@ -31,6 +31,14 @@ t.test('spans are kept in the order in which they began', async t => {
   t.equal(timeline.of('other'), undefined)
 })
 
+t.test('an error told on by an outer stage keeps the code of the stage that had it', async t => {
+  const timeline = createTimeline({ clock: fakeClock() })
+  const sandbox = timeline.begin('u', { stage: 'sandbox' })
+  timeline.begin('u', { stage: 'cni' })(new Fault('address-range', 'no free address is left'))
+  sandbox(new Fault('runtime-refused', 'plugin failed: no free address is left'))
+  t.match(timeline.of('u')?.lastError, { stage: 'sandbox', message: /^plugin failed/, code: 'address-range' })
+})
+
 t.test('what a pod waits for is set and taken back', async t => {
   const timeline = createTimeline({ clock: fakeClock() })
   timeline.waiting('none', undefined)

@@ -149,12 +149,10 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
         span.endedAt = clock.now()
         if (error === undefined) return
         span.error = toLine(describe(error))
-        entry.lastError = {
-          at: span.endedAt,
-          stage: span.stage,
-          message: span.error,
-          ...(isFault(error) && { code: error.code }),
-        }
+        // What failed inside (the network, within a sandbox) knows better what it was than those whom it was told through others.
+        const inner = entry.lastError?.code && span.error.includes(entry.lastError.message) ? entry.lastError.code : undefined
+        const code = inner ?? (isFault(error) ? error.code : undefined)
+        entry.lastError = { at: span.endedAt, stage: span.stage, message: span.error, ...(code && { code }) }
       }
     },
     waiting: (podUid, reason) => {

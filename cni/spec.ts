@@ -69,6 +69,13 @@ export const errorReply = (error: unknown, cniVersion: string): CniReply => {
   return { exitCode: 1, stdout: JSON.stringify({ cniVersion, code, msg: message, ...(details && { details }) }) }
 }
 
+/** The fault that an error reply stands for, for those on this side who tell of it. */
+export const toFault = ({ stdout }: CniReply): Fault => {
+  const { code, msg, details } = JSON.parse(stdout) as { code: number; msg: string; details?: string }
+  const known = (Object.keys(codeOfFault) as FaultCode[]).find(it => codeOfFault[it] === code)
+  return new Fault(known ?? 'network', details === undefined ? msg : `${msg}: ${details}`)
+}
+
 export interface ResultInterface {
   readonly name: string
   readonly mac: string
