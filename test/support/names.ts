@@ -10,7 +10,9 @@ export const testPrefix = 'nlt-'
 /** The variable that lists the files which share a process, a line each. */
 export const filesVariable = 'NODELET_TEST_FILES'
 
-/** How the name of a test begins that only says which file's tests are over, among files that share a process. */
+/** How the names of two tests begin that files which share a process have besides their own: in the one they are loaded... */
+export const loadOfFile = 'load '
+/** ...and the other only says that their tests are over. */
 export const endOfFile = 'end of file '
 
 /** A name nobody else has: nlt-, 4 characters of the run, 4 of its own. */

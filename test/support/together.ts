@@ -1,9 +1,9 @@
 // Runs several test files in this process, one after the other; their paths stand in a variable, a line each. For most of them loading
-// Node and tap costs more than their tests. Each file's end is told by a skipped test whose name tap-file.ts knows, so that nobody
-// answers for another.
+// Node and tap costs more than their tests. Each file is loaded in a test, since tap ends for good when it has nothing to do, and its
+// end is told by a skipped test whose name tap-file.ts knows, so that nobody answers for another. A file must not await its tests.
 import { resolve } from 'node:path'
 import t from 'tap'
-import { endOfFile, filesVariable } from './names.ts'
+import { endOfFile, filesVariable, loadOfFile } from './names.ts'
 
 /** Resolves when everything that tap has said is with the reader: what a file that ends the process leaves behind is lost. */
 const written = async () => {
@@ -11,12 +11,10 @@ const written = async () => {
 }
 
 for (const path of (process.env[filesVariable] ?? '').split('\n')) {
-  try {
+  await t.test(`${loadOfFile}${path}`, async () => {
+    await written()
     await import(resolve(path))
-  } catch (error) {
-    t.fail('the file cannot be loaded', { reason: error instanceof Error ? error.stack : error })
-  }
+  })
   // Waits its turn behind all the file's tests.
   await t.test(`${endOfFile}${path}`, { skip: true }, async () => undefined)
-  await written()
 }
