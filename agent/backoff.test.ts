@@ -27,4 +27,6 @@ t.test('a restarted daemon goes on where the restart count says', async t => {
   t.equal(seed(ended(5000)), undefined)
   t.same(seed(ended(5000, 3, 4000)), { pauseMs: 40_000, updatedAt: 4000 })
   t.equal(seed(ended(5000, 30, 4000))?.pauseMs, 300_000)
+  const lost = { exitCode: 255, reason: 'Unknown' }
+  t.equal(seed({ ...ended(5000, 3, 4000), ...lost }), undefined, 'a machine that went down is no crash of its containers')
 })

@@ -85,7 +85,10 @@ export const endContainers = async (
   }
 }
 
-/** Stops every sandbox of the pod: its network is taken down and what still runs in it is killed. */
+/**
+ * Stops every sandbox of the pod: its network is taken down and what still runs in it is killed. One that is not ready may only have lost
+ * its pause process: it holds its addresses and hostPorts until it is stopped, and cannot be removed before. Safe to repeat.
+ */
 export const stopSandboxes = async ({ seen, runtime }: EndingContext): Promise<void> => {
-  for (const { id, ready } of seen.sandboxes) if (ready) await except(runtime.stopPodSandbox(id), 'not-found')
+  for (const { id } of seen.sandboxes) await except(runtime.stopPodSandbox(id), 'not-found')
 }

@@ -15,6 +15,8 @@ export type Holdings = Readonly<Record<string, readonly string[]>>
 const uidLabel = 'io.kubernetes.pod.uid'
 const uidOf = (pod: Pod) => pod.metadata.uid ?? ''
 
+const isUp = ({ state }: { readonly state: string }) => state === 'SANDBOX_READY'
+
 const names = (folder: string) => readdir(folder).catch(() => [])
 
 const mountPoints = async (below: string) =>
@@ -77,7 +79,11 @@ export const holdingsOf = async (node: TestNode): Promise<Holdings> => {
   )
   const kubeletMounts = await mountPoints(rootDir)
   return {
-    sandboxes: sorted(sandboxes.map(it => `${it.labels[uidLabel]} ${it.state}`)),
+    sandboxes: sorted(sandboxes.filter(isUp).map(it => it.labels[uidLabel] ?? it.id)),
+    // One that ended stays as long as the last dead attempt of a container is in it: `logs -p` shows that.
+    'ended sandboxes without containers': sorted(
+      sandboxes.filter(it => !isUp(it) && !containers.some(({ podSandboxId }) => podSandboxId === it.id)).map(it => it.id),
+    ),
     'running containers': sorted(
       containers.filter(it => it.state === 'CONTAINER_RUNNING').map(it => `${it.labels[uidLabel]} ${it.metadata.name}`),
     ),
@@ -104,7 +110,7 @@ export const holdingsOf = async (node: TestNode): Promise<Holdings> => {
 
 /** What there should be when exactly these pods run, each with its containers all running and its init containers done. */
 export const expectedOf = async (node: TestNode, pods: readonly Pod[]): Promise<Holdings> => {
-  const sandboxes = await node.containerd.cri.listPodSandbox()
+  const sandboxes = (await node.containerd.cri.listPodSandbox()).filter(isUp)
   const uids = sorted(pods.map(uidOf))
   const addresses = pods.flatMap(pod => (pod.status?.podIPs ?? []).map(({ ip }) => ip)).filter(ip => isIP(ip) !== 0)
   const interfaces = pods.flatMap(pod => {
@@ -116,7 +122,8 @@ export const expectedOf = async (node: TestNode, pods: readonly Pod[]): Promise<
   const withMounts = pods.filter(pod => (pod.spec.volumes ?? []).some(it => it.emptyDir?.medium === 'Memory'))
   const containerCount = pods.flatMap(pod => pod.spec.containers).length
   return {
-    sandboxes: uids.map(uid => `${uid} SANDBOX_READY`),
+    sandboxes: uids,
+    'ended sandboxes without containers': [],
     'running containers': sorted(pods.flatMap(pod => pod.spec.containers.map(it => `${uidOf(pod)} ${it.name}`))),
     'owners of containers': uids,
     addresses: sorted(addresses),

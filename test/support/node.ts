@@ -76,7 +76,7 @@ export interface TestNode {
 const toText = (fields: object) => JSON.stringify(fields, null, 1)
 
 /** A default route that leads nowhere: without any route the kernel refuses a Service's address before it looks at the rules. */
-const addUplink = async (netns: Netns) => {
+export const addUplink = async (netns: Netns) => {
   const lines = [
     'link add uplink0 type veth peer name uplink1',
     `addr add ${nodeIP}/24 dev uplink0`,
