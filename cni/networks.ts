@@ -102,7 +102,8 @@ export const holdNetworks = async (deps: CniDeps, dataDir: string): Promise<Netw
       attachments().filter(attachment => !leaving.has(attachment)),
     )
   }
-  const table = createTable(deps.nft, whole)
+  const table = createTable(deps, whole)
+  void lease.lost.then(table.close)
 
   const toOpen = (network: Network, store: Store): OpenNetwork => {
     let base: Promise<Base> | undefined
@@ -119,7 +120,7 @@ export const holdNetworks = async (deps: CniDeps, dataDir: string): Promise<Netw
       network,
       store,
       base: () => {
-        base ??= Promise.all([make(), table.change([])]).then(([made]) => made)
+        base ??= Promise.all([make(), table.stand()]).then(([made]) => made)
         base.catch(() => {
           base = undefined
         })

@@ -139,7 +139,7 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
     networks.table.forget()
     for (const network of networks.all()) network.forgetBase()
     // Where no pod is, the next ADD makes it; where another plugin does the work, nothing of ours is wanted.
-    if (used.length > 0) await networks.table.rewrite()
+    if (used.length > 0) await networks.table.stand()
     for (const network of used) await network.base()
   }
   const healOnce = async () => heal(deps, await hold(dataDir), inTurn)
@@ -165,6 +165,7 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
       for (const holding of held.values()) {
         const networks = await holding.catch(() => undefined)
         await networks?.retirement.settled()
+        networks?.table.close()
         networks?.lease.release()
       }
       held.clear()
