@@ -137,7 +137,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
     },
     onLooked: worker => {
       prober.sync(worker.uid, worker.phase === 'terminated' ? [] : probeTargets(worker, liveOf(worker).podIPs))
-      timeline.waiting(worker.uid, waitingLine(worker))
+      timeline.waiting(worker.uid, waitingLine(worker), worker.lastError?.code)
     },
     clock,
     log: log.child({ part: 'pods' }),
@@ -224,7 +224,7 @@ const probeTargets = (worker: PodWorker, podIPs: readonly string[]): readonly Pr
 const waitingLine = (worker: PodWorker): string | undefined => {
   const [first] = [...worker.waiting]
   if (first !== undefined) return `container ${first[0]}: ${first[1].reason}${first[1].message && `: ${first[1].message}`}`
-  return worker.lastError
+  return worker.lastError?.message
 }
 
 /** What pods of an earlier run left behind: folders, cgroups and logs that belong to no pod. */

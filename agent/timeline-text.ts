@@ -45,8 +45,11 @@ export const toText = (pod: Pod, timeline: PodTimeline | undefined, now: Millis)
     lines.push('', ...toTable(timeline, now))
   }
   lines.push(...toContainers(pod, now))
-  if (timeline?.waitingFor !== undefined) lines.push('', `Waits for: ${timeline.waitingFor}`)
-  if (timeline?.lastError !== undefined) lines.push('', ...toError(timeline.lastError, now))
+  const { waitingFor, waitingCode, lastError } = timeline ?? {}
+  // What is behind the waiting may never have been a stage's error: while the runtime is away, none begins.
+  const isTold = lastError !== undefined && waitingFor?.includes(lastError.message)
+  if (waitingFor !== undefined) lines.push('', `Waits for: ${waitingFor}`, ...(isTold ? [] : toHelp(waitingCode)))
+  if (lastError !== undefined) lines.push('', ...toError(lastError, now))
   return `${lines.join('\n')}\n`
 }
 
@@ -100,10 +103,12 @@ const toContainers = ({ status }: Pod, now: Millis): string[] => {
   return lines.length === 0 ? [] : ['', 'Containers:', ...lines]
 }
 
-const toError = ({ at, stage, message, code }: NonNullable<PodTimeline['lastError']>, now: Millis): string[] => {
+const toHelp = (code: string | undefined): string[] => {
   const help = code === undefined ? undefined : advice[code]
-  return [
-    `Last error (${stage}, ${toDuration(now - at)} ago): ${message}`,
-    ...(help === undefined ? [] : [`What to do: ${help}`]),
-  ]
+  return help === undefined ? [] : [`What to do: ${help}`]
 }
+
+const toError = ({ at, stage, message, code }: NonNullable<PodTimeline['lastError']>, now: Millis): string[] => [
+  `Last error (${stage}, ${toDuration(now - at)} ago): ${message}`,
+  ...toHelp(code),
+]

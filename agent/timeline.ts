@@ -32,6 +32,8 @@ export interface PodTimeline {
   /** Older spans that are not kept any more. */
   readonly dropped: number
   readonly waitingFor?: string
+  /** The code of the fault that it waits to be over, as docs/errors.md lists it. */
+  readonly waitingCode?: string
   readonly lastError?: TimelineError
   /** When the pod was gone from this node. */
   readonly endedAt?: Millis
@@ -45,8 +47,8 @@ export interface Timeline {
   record(podUid: string, span: Span): void
   /** A span that begins now. */
   begin(podUid: string, span: Omit<Span, 'startedAt' | 'endedAt' | 'error'>): EndSpan
-  /** What the pod waits for now; undefined when it waits for nothing. */
-  waiting(podUid: string, reason: string | undefined): void
+  /** What the pod waits for now, and the code of the fault behind it; undefined when it waits for nothing. */
+  waiting(podUid: string, reason: string | undefined, code?: string): void
   /** The pod is gone from this node; it and its timeline stay for a while. */
   ended(pod: Pod): void
   /** The pods that ended and are still remembered, as they were last. */
@@ -67,6 +69,7 @@ interface Entry {
   spans: Mutable<Span>[]
   dropped: number
   waitingFor: string | undefined
+  waitingCode: string | undefined
   lastError: TimelineError | undefined
   endedAt: Millis | undefined
   pod: Pod | undefined
@@ -102,6 +105,7 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
       spans: [],
       dropped: 0,
       waitingFor: undefined,
+      waitingCode: undefined,
       lastError: undefined,
       endedAt: undefined,
       pod: undefined,
@@ -155,8 +159,11 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
         entry.lastError = { at: span.endedAt, stage: span.stage, message: span.error, ...(code && { code }) }
       }
     },
-    waiting: (podUid, reason) => {
-      if (reason !== undefined || entries.has(podUid)) entryOf(podUid).waitingFor = reason
+    waiting: (podUid, reason, code) => {
+      if (reason === undefined && !entries.has(podUid)) return
+      const entry = entryOf(podUid)
+      entry.waitingFor = reason
+      entry.waitingCode = reason === undefined ? undefined : code
     },
     ended: pod => {
       const podUid = pod.metadata.uid ?? ''
@@ -164,6 +171,7 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
       if (entry === undefined) return
       entry.endedAt = clock.now()
       entry.waitingFor = undefined
+      entry.waitingCode = undefined
       entry.pod = pod
       // To the end of the line: the order of the map is the order in which room is made.
       entries.delete(podUid)
@@ -173,12 +181,13 @@ export const createTimeline = ({ clock, maxPods = 512, maxSpans = 64, keepEndedM
     of: podUid => {
       const entry = entries.get(podUid)
       if (entry === undefined) return undefined
-      const { spans, dropped, waitingFor, lastError, endedAt } = entry
+      const { spans, dropped, waitingFor, waitingCode, lastError, endedAt } = entry
       return {
         podUid,
         spans: spans.map(span => ({ ...span })),
         dropped,
         ...(waitingFor !== undefined && { waitingFor }),
+        ...(waitingCode !== undefined && { waitingCode }),
         ...(lastError && { lastError }),
         ...(endedAt !== undefined && { endedAt }),
       }

@@ -3,7 +3,7 @@
 // what fails is written down as the reason that containers wait, and tried again after a growing pause.
 import type { Pod, PodStatus } from '../api/types.ts'
 import type { Clock, Millis, Seconds, Timer } from '../host/clock.ts'
-import { describe, Fault, isFault } from '../host/fault.ts'
+import { describe, Fault, type FaultCode, isFault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import { type BackOff, next as nextBackOff, seed } from './backoff.ts'
 import { shorterGrace } from './ending.ts'
@@ -56,7 +56,7 @@ export class PodWorker {
   ending: Ending | undefined
   endingSince: Millis = 0
   /** The last thing that went wrong, until a turn goes well. */
-  lastError: string | undefined
+  lastError: { readonly message: string; readonly code?: FaultCode } | undefined
 
   readonly #deps: WorkerDeps
   readonly #backOffs = new Map<string, BackOff>()
@@ -144,7 +144,7 @@ export class PodWorker {
 
   #failed(error: unknown): void {
     if (this.#isGone || (this.#turn.signal.aborted && this.#pending)) return
-    this.lastError = describe(error)
+    this.lastError = { message: describe(error), ...(isFault(error) && { code: error.code }) }
     const fields = { pod: `${this.pod.metadata.namespace}/${this.pod.metadata.name}`, err: error, retryMs: this.#retryMs }
     if (isFault(error) && error.retry === 'never') this.#deps.log.debug(fields, 'the pod waits')
     else this.#deps.log.warn(fields, 'the pod could not be brought on')

@@ -12,6 +12,12 @@ const grpcError = (code: number, details: string) => Object.assign(new Error(`${
 
 for (const [name, code, details, expected] of [
   ['no connection is a runtime that is away', 14, 'No connection established', { code: 'runtime-away', retry: 'backoff' }],
+  [
+    'and says what the socket said',
+    14,
+    'No connection established. Last error: Error: connect ECONNREFUSED /run/c.sock. Resolution note: ',
+    { code: 'runtime-away', message: 'no connection to the container runtime: connect ECONNREFUSED /run/c.sock' },
+  ],
   ['a deadline that passed is a timeout', 4, 'Deadline exceeded', { code: 'runtime-timeout', retry: 'backoff' }],
   ['not found is not worth trying again', 5, 'no such container', { code: 'not-found', retry: 'never' }],
   ['already there is not worth trying again', 6, 'exists', { code: 'already-exists', retry: 'never' }],

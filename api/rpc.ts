@@ -73,13 +73,19 @@ const reasons = ['RegistryUnavailable', 'SignatureValidationFailed', 'RROUnsuppo
 const isServiceError = (error: unknown): error is grpc.ServiceError =>
   error instanceof Error && 'code' in error && 'details' in error
 
+/** What grpc-js says when nobody listens, without the words about its own workings. */
+const toMessage = ({ details, message }: grpc.ServiceError): string => {
+  const inner = /^No connection established\. Last error: (?:Error: )?(.*?)\. Resolution note: /.exec(details)?.[1]
+  return inner === undefined ? details || message : `no connection to the container runtime: ${inner}`
+}
+
 /** A gRPC failure as a Fault; `reason` carries the CRI's own error name where the runtime gives one. */
 export const toFault = (error: unknown): Fault => {
   if (!isServiceError(error))
     return new Fault('runtime-refused', error instanceof Error ? error.message : String(error), { cause: error })
   const [code, retry] = faults[error.code] ?? ['runtime-refused', 'backoff']
   const reason = reasons.find(it => error.details.startsWith(it))
-  return new Fault(code, error.details || error.message, { retry, ...(reason !== undefined && { reason }) })
+  return new Fault(code, toMessage(error), { retry, ...(reason !== undefined && { reason }) })
 }
 
 /** The gRPC target of an endpoint as kubelet flags write it. */
