@@ -1,6 +1,10 @@
 // The only place that starts a process. Programs get an argv array and, where they take a batch, text on stdin;
 // no shell is ever given a string. Output is returned whole for short runs and line by line for those that stay.
 import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import spawn, { type Options, SubprocessError } from 'nano-spawn'
 import { Fault } from './fault.ts'
 
@@ -46,11 +50,36 @@ const toResult = (error: SubprocessError): RunResult => ({
   stderr: error.stderr,
 })
 
+/** More than this does not go into a pipe at once. */
+const pipeBytes = 64 * 1024
+
+/**
+ * A long input as a file that has no name any more. Through a pipe it would be cut short when we are killed, and a program that reads
+ * commands takes what it got for all there is. Undefined for a short one, and where no file can be had.
+ */
+const toFile = async (input: string): Promise<FileHandle | undefined> => {
+  if (input.length < pipeBytes) return undefined
+  const path = join(tmpdir(), `.nodelet-input-${randomBytes(8).toString('hex')}`)
+  const file = await open(path, 'wx+', 0o600).catch(() => undefined)
+  if (file === undefined) return undefined
+  try {
+    await unlink(path)
+    const bytes = Buffer.from(input)
+    // At a position, so that the program begins to read at the start.
+    for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at, at)).bytesWritten
+    return file
+  } catch {
+    await file.close()
+    return undefined
+  }
+}
+
 const attempt = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
   const [program, ...args] = argv
   if (program === undefined) throw new Fault('command', 'no program given', { retry: 'never' })
+  const file = options.input === undefined ? undefined : await toFile(options.input)
   const spawnOptions: Options = {
-    stdin: options.input === undefined ? 'ignore' : { string: options.input },
+    stdin: file?.fd ?? (options.input === undefined ? 'ignore' : { string: options.input }),
     timeout: options.timeoutMs ?? 30_000,
     killSignal: 'SIGKILL',
     ...(options.signal && { signal: options.signal }),
@@ -62,6 +91,8 @@ const attempt = async (argv: readonly string[], options: RunOptions): Promise<Ru
   } catch (error) {
     if (error instanceof SubprocessError && error.exitCode !== undefined) return toResult(error)
     throw new Fault('command', `${program}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+  } finally {
+    await file?.close()
   }
 }
 
