@@ -1,6 +1,7 @@
 // Whether this node takes a pod: resources, places, host ports, labels, and what the node can enforce at all. Pure.
 // A refusal is final for the pod (it becomes Failed), so reasons and messages are the kubelet's, which controllers read.
 // Follows k8s.io: Node-level admission (kubelet lifecycle handlers, scheduler's AdmissionCheck), in their order.
+import { allContainers, fullName, runningContainers } from '../api/pod.ts'
 import type { ContainerPort, Pod } from '../api/types.ts'
 import { matchesNode } from './node-affinity.ts'
 import { type Amounts, podRequests } from './qos.ts'
@@ -99,7 +100,7 @@ const checkName: Check = (pod, _, node) =>
 
 /** Host ports of containers that run while the pod does; on the host's network every container port is one. */
 export const hostPorts = (pod: Pod): readonly Required<Pick<ContainerPort, 'hostPort' | 'hostIP' | 'protocol'>>[] =>
-  [...(pod.spec.initContainers ?? []).filter(init => init.restartPolicy === 'Always'), ...pod.spec.containers]
+  runningContainers(pod)
     .flatMap(container => container.ports ?? [])
     .map(port => ({
       hostPort: port.hostPort || (pod.spec.hostNetwork ? port.containerPort : 0),
@@ -123,7 +124,7 @@ const checkHostPorts: Check = (pod, others) => {
           (covers(port.hostIP, taken.hostIP) || covers(taken.hostIP, port.hostIP)),
       )
       if (clash === undefined) continue
-      const owner = `${other.metadata.namespace ?? 'default'}/${other.metadata.name}`
+      const owner = fullName(other)
       return no(
         'NodePorts',
         "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: " +
@@ -164,8 +165,7 @@ const checkTaints: Check = (pod, _, { taints = [] }) => {
 const checkAppArmor: Check = (pod, _, { hasAppArmor }) => {
   // what runs already was let in before, and is not asked again after a restart
   if (hasAppArmor || (pod.status?.phase !== undefined && pod.status.phase !== 'Pending')) return undefined
-  const containers = [...(pod.spec.initContainers ?? []), ...pod.spec.containers, ...(pod.spec.ephemeralContainers ?? [])]
-  const asks = containers.some(container => (appArmorProfile(pod, container)?.type ?? 'Unconfined') !== 'Unconfined')
+  const asks = allContainers(pod).some(container => (appArmorProfile(pod, container)?.type ?? 'Unconfined') !== 'Unconfined')
   return asks ? no('AppArmor', 'Cannot enforce AppArmor: AppArmor is not enabled on the host') : undefined
 }
 

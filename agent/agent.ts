@@ -1,6 +1,8 @@
 // The pods' half of the daemon, put together: sources of wanted pods in, live pods out, the runtime and the machine in between.
 // main.ts builds what is handed in here and starts it; nothing here reads flags, files or signals.
+
 import type { Cri } from '../api/cri/cri.ts'
+import { namespaceOf, templateContainers } from '../api/pod.ts'
 import { keyOf, type Source, type Store } from '../api/source.ts'
 import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '../api/types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
@@ -203,22 +205,24 @@ const isProbed = (container: Container): boolean =>
 
 const probeTargets = (worker: PodWorker, podIPs: readonly string[]): readonly ProbeTarget[] => {
   const { pod, seen } = worker
-  return [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter(isProbed).flatMap(container => {
-    const current = latest(seen, container.name)
-    if (current?.state !== 'running') return []
-    return [
-      {
-        podUid: worker.uid,
-        namespace: pod.metadata.namespace ?? 'default',
-        podName: pod.metadata.name,
-        podIPs,
-        container,
-        containerId: current.id,
-        startedAt: current.startedAt,
-        terminating: worker.phase !== 'syncing',
-      },
-    ]
-  })
+  return templateContainers(pod)
+    .filter(isProbed)
+    .flatMap(container => {
+      const current = latest(seen, container.name)
+      if (current?.state !== 'running') return []
+      return [
+        {
+          podUid: worker.uid,
+          namespace: namespaceOf(pod),
+          podName: pod.metadata.name,
+          podIPs,
+          container,
+          containerId: current.id,
+          startedAt: current.startedAt,
+          terminating: worker.phase !== 'syncing',
+        },
+      ]
+    })
 }
 
 const waitingLine = (worker: PodWorker): string | undefined => {

@@ -1,7 +1,7 @@
 // Pod conditions from container statuses: pure. Types, reasons and messages are the kubelet's (pkg/kubelet/status/generate.go of 1.36);
 // a transition time changes only when the status does.
+import { isSidecar, runningContainers } from '../api/pod.ts'
 import type { Container, ContainerStatus, Pod, PodCondition, PodPhase } from '../api/types.ts'
-import { isSidecar } from './restart.ts'
 
 type Verdict = Pick<PodCondition, 'status' | 'reason' | 'message'>
 
@@ -72,7 +72,7 @@ const split = (
 }
 
 const containersReady = ({ pod, phase, statuses }: ConditionInput): Verdict => {
-  const counted = [...(pod.spec.initContainers ?? []).filter(isSidecar), ...pod.spec.containers]
+  const counted = runningContainers(pod)
   const { unknown, lacking } = split(counted, statuses, it => it.ready)
   if (phase === 'Failed' || (phase === 'Succeeded' && unknown.length === 0)) return terminal(phase)
   return (

@@ -1,5 +1,6 @@
 // What a pod may learn about itself: fieldRef and resourceFieldRef to text, for variables and for files. Pure.
 // Follows k8s.io: Downward API; kubelet's podFieldSelectorRuntimeValue, pkg/fieldpath, pkg/api/v1/resource.
+import { containerOf, namespaceOf } from '../api/pod.ts'
 import { toBytes, toMilli } from '../api/quantity.ts'
 import type { Container, FieldRef, Pod, Quantity, ResourceFieldRef, ResourceList } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
@@ -71,7 +72,7 @@ export const metadataField = (pod: Pod, { fieldPath }: FieldRef): string => {
   const single = subscripted(pod, fieldPath)
   if (single !== undefined) return single
   if (fieldPath === 'metadata.name') return pod.metadata.name
-  if (fieldPath === 'metadata.namespace') return pod.metadata.namespace ?? 'default'
+  if (fieldPath === 'metadata.namespace') return namespaceOf(pod)
   if (fieldPath === 'metadata.uid') return pod.metadata.uid ?? ''
   if (fieldPath === 'metadata.labels') return formatMap(pod.metadata.labels)
   if (fieldPath === 'metadata.annotations') return formatMap(pod.metadata.annotations)
@@ -118,7 +119,7 @@ const limitOf = (pod: Pod, container: Container, resource: string, allocatable: 
 }
 
 const named = (pod: Pod, name: string): Container => {
-  const found = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])].find(container => container.name === name)
+  const found = containerOf(pod, name)
   if (found === undefined) throw wrong(`container ${name} not found`)
   return found
 }

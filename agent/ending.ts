@@ -1,9 +1,9 @@
 // The order in which a pod's containers end: a pure description, carried out by agent/terminate.ts.
 // App containers, ephemeral ones and plain init containers at once; then the sidecars, last started first
 // (k8s.io: Sidecar Containers, "Termination of sidecars").
+import { isSidecar } from '../api/pod.ts'
 import type { Pod } from '../api/types.ts'
 import type { Seconds } from '../host/clock.ts'
-import { isSidecar } from './restart.ts'
 import { type ContainerSeen, isAlive, latest, type Seen } from './seen.ts'
 
 /** Stages in order; the containers of a stage end side by side. Only what is alive is named. */

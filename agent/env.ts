@@ -2,7 +2,9 @@
 // (agent/volumes) before. Follows k8s.io: Define Environment Variables; kubelet's makeEnvironmentVariables for what wins
 // over what: envFrom in order, then env in order over it, then Service variables only where nothing else has the name.
 // Values are bytes, since a Secret's need not be text.
+
 import type { KeyValue } from '../api/cri/types.ts'
+import { fullName, namespaceOf } from '../api/pod.ts'
 import type { Source } from '../api/source.ts'
 import type { ConfigMap, Container, EnvFromSource, EnvVar, Pod, ResourceList, Secret, Service } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
@@ -29,8 +31,6 @@ export interface EnvInput extends Live {
 export const envFileKey = (volume: string, path: string): string => `${volume}/${path}`
 
 const wrong = (message: string): Fault => new Fault('container-config', message, { reason: 'CreateContainerConfigError' })
-
-const namespaceOf = (pod: Pod): string => pod.metadata.namespace ?? 'default'
 
 /** Values by name, or undefined when the object is not there. */
 type Values = ReadonlyMap<string, Buffer> | undefined
@@ -139,8 +139,8 @@ export const serviceVariables = ({ metadata, spec }: Service): readonly (readonl
 
 /** The Services a pod is told about: those of its namespace unless it wants none, and always the apiserver's own. */
 const visibleServices = ({ pod, services }: EnvInput): readonly Service[] => {
-  const isMaster = ({ metadata }: Service) => metadata.name === 'kubernetes' && (metadata.namespace ?? 'default') === 'default'
-  const isOfPod = ({ metadata }: Service) => (metadata.namespace ?? 'default') === namespaceOf(pod)
+  const isMaster = (service: Service) => fullName(service) === 'default/kubernetes'
+  const isOfPod = (service: Service) => namespaceOf(service) === namespaceOf(pod)
   const masters = services.filter(isMaster)
   if (pod.spec.enableServiceLinks === false) return masters
   // a Service called kubernetes in the pod's own namespace hides the apiserver's, as it does upstream

@@ -1,6 +1,7 @@
 // A pod's name on the network: its hostname and domain, and the /etc/hosts its containers see. Pure: text out.
 // Follows k8s.io: DNS for Services and Pods (hostname, subdomain, setHostnameAsFQDN), Adding entries to Pod /etc/hosts;
 // the first line of the file is how tools tell the kubelet's file from an image's, so it is upstream's to the letter.
+import { fullName, namespaceOf } from '../api/pod.ts'
 import type { Pod, PodSpec } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
 
@@ -20,7 +21,7 @@ const wrong = (pod: Pod, message: string): Fault =>
   new Fault('container-config', message, {
     reason: 'CreateContainerConfigError',
     retry: 'never',
-    object: `pod ${pod.metadata.namespace ?? 'default'}/${pod.metadata.name}`,
+    object: `pod ${fullName(pod)}`,
   })
 
 const truncated = (pod: Pod, hostname: string): string => {
@@ -48,7 +49,7 @@ export const podName = (pod: Pod, clusterDomain: string): PodName => {
   if (spec.subdomain && !dnsLabel.test(spec.subdomain)) {
     throw wrong(pod, `pod Subdomain "${spec.subdomain}" is not a valid DNS label`)
   }
-  const domain = spec.subdomain ? `${spec.subdomain}.${pod.metadata.namespace ?? 'default'}.svc.${clusterDomain}` : ''
+  const domain = spec.subdomain ? `${spec.subdomain}.${namespaceOf(pod)}.svc.${clusterDomain}` : ''
   return { hostname: truncated(pod, spec.hostname || pod.metadata.name), domain }
 }
 

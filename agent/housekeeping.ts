@@ -1,6 +1,8 @@
 // What a node does beside its pods, now and then: rotates logs that have grown, removes images when the disk fills.
 // Holds no policy (agent/rotate.ts and agent/gc.ts decide) and never runs two rounds of the same work at once.
+
 import type { Cri } from '../api/cri/cri.ts'
+import { allContainers } from '../api/pod.ts'
 import type { Pod } from '../api/types.ts'
 import type { Clock, Timer } from '../host/clock.ts'
 import { describe, except } from '../host/fault.ts'
@@ -99,6 +101,6 @@ const imageDisk = async (runtime: Pick<Cri, 'imageFsInfo'>): Promise<FileSystemS
 const namedImages = async ({ runtime, wanted }: HousekeepingDeps): Promise<readonly string[]> => {
   const { info } = await runtime.status(true)
   const { sandboxImage } = JSON.parse(info['config'] ?? '{}') as { sandboxImage?: string }
-  const containers = wanted().flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers])
+  const containers = wanted().flatMap(allContainers)
   return [...containers.map(it => it.image), ...(sandboxImage === undefined ? [] : [sandboxImage])]
 }

@@ -2,8 +2,10 @@
 // It asks the runtime and keeps back-offs; which image a container wants is its spec's matter, removing images gc's.
 // Follows k8s.io: Images (pull policy, ImagePullBackOff, serial and parallel pulls). Back-off is per pod and image, as in the
 // kubelet 1.36: the wrong credentials of one pod do not hold up the next.
+
 import type { Cri } from '../api/cri/cri.ts'
 import type { AuthConfig, Image, ImageSpec, PodSandboxConfig } from '../api/cri/types.ts'
+import { fullName, namespaceOf } from '../api/pod.ts'
 import type { Source } from '../api/source.ts'
 import type { Container, Pod, Secret } from '../api/types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
@@ -93,7 +95,7 @@ const userOf = (image: Image): Pick<PresentImage, 'uid' | 'username'> => {
   return image.username === '' ? { uid: 0 } : { username: image.username }
 }
 
-const podOf = (pod: Pod): string => `pod ${pod.metadata.namespace ?? ''}/${pod.metadata.name}`
+const podOf = (pod: Pod): string => `pod ${fullName(pod)}`
 
 // The CRI lets a runtime begin its error with one of these words; any other failure is ErrImagePull.
 const knownReasons = [
@@ -154,7 +156,7 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
 
   const secretsOf = (pod: Pod): readonly Secret[] =>
     (pod.spec.imagePullSecrets ?? []).flatMap(({ name }) => {
-      const secret = name === undefined ? undefined : secrets.get(pod.metadata.namespace ?? 'default', name)
+      const secret = name === undefined ? undefined : secrets.get(namespaceOf(pod), name)
       // as the kubelet: an image may be public for all we know, and the registry's answer tells more
       if (secret === undefined) log.warn({ pod: podOf(pod), secret: name }, 'a pull secret is not there; pulling without it')
       return secret === undefined ? [] : [secret]

@@ -1,6 +1,7 @@
 // Names that the runtime keeps for us: labels, annotations, the container hash and log paths, all under the kubelet's own keys,
 // so that crictl, log collectors and a kubelet that takes over (or gave way) read them.
 // Facts from pkg/kubelet/kuberuntime/labels.go and pkg/kubelet/container/helpers.go of Kubernetes 1.36.
+import { namespaceOf } from '../api/pod.ts'
 import type { Container, Pod } from '../api/types.ts'
 
 export const podNameLabel = 'io.kubernetes.pod.name'
@@ -18,7 +19,7 @@ const podDeletionGraceAnnotation = 'io.kubernetes.pod.deletionGracePeriod'
 
 const identity = (pod: Pod): Record<string, string> => ({
   [podNameLabel]: pod.metadata.name,
-  [podNamespaceLabel]: pod.metadata.namespace ?? 'default',
+  [podNamespaceLabel]: namespaceOf(pod),
   [podUidLabel]: pod.metadata.uid ?? '',
 })
 
@@ -62,14 +63,13 @@ const fnv32a = (text: string): number => {
 }
 
 /** The folder of a pod's logs below podLogsDir: `<namespace>_<name>_<uid>`. */
-export const podLogFolder = (pod: Pod): string =>
-  `${pod.metadata.namespace ?? 'default'}_${pod.metadata.name}_${pod.metadata.uid ?? ''}`
+export const podLogFolder = (pod: Pod): string => `${namespaceOf(pod)}_${pod.metadata.name}_${pod.metadata.uid ?? ''}`
 
 /** A container's log relative to its pod's folder: `<container>/<restart count>.log`. */
 export const containerLogPath = (container: string, restartCount: number): string => `${container}/${restartCount}.log`
 
 /** The name below /var/log/containers by which log collectors find a container's log; cut as the kubelet cuts it. */
 export const legacyLogName = (pod: Pod, container: string, containerId: string): string => {
-  const base = `${pod.metadata.name}_${pod.metadata.namespace ?? 'default'}_${container}-${containerId}`
+  const base = `${pod.metadata.name}_${namespaceOf(pod)}_${container}-${containerId}`
   return `${base.slice(0, 251)}.log`
 }

@@ -2,11 +2,12 @@
 // No clock, no I/O, no logging: `now` comes in, steps go out, agent/steps.ts carries them out in order.
 // Follows the kubelet's rules for sandbox, init containers, sidecars, restart and back-off (computePodActions of 1.36;
 // k8s.io: Pod Lifecycle, Init Containers, Sidecar Containers).
+import { isSidecar } from '../api/pod.ts'
 import type { Container, Pod } from '../api/types.ts'
 import type { Millis } from '../host/clock.ts'
 import { type BackOff, waitsUntil } from './backoff.ts'
 import { containerHash } from './labels.ts'
-import { isSidecar, restartsAfter, restartsAfterKill } from './restart.ts'
+import { restartsAfter, restartsAfterKill } from './restart.ts'
 import { type ContainerSeen, latest, latestExited, type Seen, usableSandbox } from './seen.ts'
 
 export type KillReason = 'LivenessProbe' | 'StartupProbe' | 'Changed' | 'Unknown'

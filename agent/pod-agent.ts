@@ -1,7 +1,9 @@
 // The pods' half for a given configuration: what main.ts would otherwise spell out. Decides nothing but what goes where.
+
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Cri } from '../api/cri/cri.ts'
+import { fullName } from '../api/pod.ts'
 import type { Source, Store } from '../api/source.ts'
 import type { Pod, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
@@ -51,7 +53,7 @@ export const createPods = ({
   const { self, volumes, resources, images, cgroups, logs, machine } = machinery
   const { configMaps, secrets } = manifests
   const onEvent = (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => {
-    const fields = { pod: `${pod.metadata.namespace}/${pod.metadata.name}`, reason }
+    const fields = { pod: fullName(pod), reason }
     if (type === 'Warning') log.warn(fields, message)
     else log.info(fields, message)
   }

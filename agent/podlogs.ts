@@ -3,11 +3,12 @@
 import { mkdir, readdir, readlink, rm, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Pod } from '../api/types.ts'
+import { Fault } from '../host/fault.ts'
 import { containerLogPath, legacyLogName, podLogFolder } from './labels.ts'
 
 export interface PodLogs {
   readonly podLogsDir: string
-  /** Makes the pod's folder, and that of a container. @throws the file system's error, such as ENOSPC */
+  /** Makes the pod's folder, and that of a container. @throws Fault `io` with the file system's error, such as ENOSPC */
   prepare(pod: Pod, container?: string): Promise<void>
   link(pod: Pod, container: string, containerId: string, restartCount: number): Promise<void>
   /** Removes the pod's folder and its links. */
@@ -16,10 +17,6 @@ export interface PodLogs {
   removeUnknown(known: ReadonlySet<string>): Promise<readonly string[]>
 }
 
-/**
- * @param containersDir the folder of links: /var/log/containers; beside podLogsDir where that is not the default, so that two
- *   nodes on one machine do not share it
- */
 /** A folder's name as `podLogFolder` makes it; the uid is what follows the last underscore. */
 const uidOfFolder = (name: string): string | undefined => /^[^_]+_[^_]+_([^_]+)$/.exec(name)?.[1]
 
@@ -31,12 +28,19 @@ const removeLinksInto = async (linksDir: string, folders: ReadonlySet<string>): 
   }
 }
 
+/**
+ * @param containersDir the folder of links: /var/log/containers; beside podLogsDir where that is not the default, so that two
+ *   nodes on one machine do not share it
+ */
 export const createPodLogs = ({ podLogsDir, containersDir }: { podLogsDir: string; containersDir: string }): PodLogs => {
   const folder = (pod: Pod) => join(podLogsDir, podLogFolder(pod))
   return {
     podLogsDir,
     prepare: async (pod, container) => {
-      await mkdir(container === undefined ? folder(pod) : join(folder(pod), container), { recursive: true, mode: 0o755 })
+      const path = container === undefined ? folder(pod) : join(folder(pod), container)
+      await mkdir(path, { recursive: true, mode: 0o755 }).catch(cause => {
+        throw new Fault('io', 'the folder of its logs could not be made', { cause })
+      })
     },
     link: async (pod, container, containerId, restartCount) => {
       const link = join(containersDir, legacyLogName(pod, container, containerId))

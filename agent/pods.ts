@@ -1,6 +1,7 @@
 // All pods of the node: a worker for each, admission before it starts, and whoever else has news of a pod (the runtime's events,
 // probes, a changed ConfigMap) is passed on to its worker. A pod of the same name waits until the one before it is gone.
 // Pods that the runtime knows and nobody wants are ended like any other.
+import { fullName, namespaceOf } from '../api/pod.ts'
 import type { Source, Store } from '../api/source.ts'
 import type { Pod, PodStatus } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
@@ -43,8 +44,6 @@ export interface Pods {
   adopt(sketch: PodSketch): void
 }
 
-const fullName = (pod: Pod): string => `${pod.metadata.namespace ?? 'default'}/${pod.metadata.name}`
-
 export const createPods = (deps: PodsDeps): Pods => {
   const workers = new Map<string, PodWorker>()
   const rejected = new Map<string, Verdict>()
@@ -60,7 +59,7 @@ export const createPods = (deps: PodsDeps): Pods => {
   }
 
   const tell = (worker: PodWorker): PodStatus => {
-    const name = { namespace: worker.pod.metadata.namespace ?? 'default', name: worker.pod.metadata.name }
+    const name = { namespace: namespaceOf(worker.pod), name: worker.pod.metadata.name }
     const current = deps.live.get(name.namespace, name.name)
     const before = current?.metadata.uid === worker.uid ? current : undefined
     const status = deps.statusOf(worker, before?.status)

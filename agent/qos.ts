@@ -2,6 +2,7 @@
 // Amounts are plain numbers by resource name: cpu in thousandths of a core, everything else in whole units (bytes, pieces).
 // Follows k8s.io: Pod QoS Classes; Resource usage by init containers (a pod's request is what it needs at its hungriest
 // moment, sidecars counted from their own start on); Pod-level resources; Pod overhead.
+import { isSidecar, templateContainers } from '../api/pod.ts'
 import { toBytes, toMilli } from '../api/quantity.ts'
 import type { Container, Pod, QosClass, ResourceList } from '../api/types.ts'
 
@@ -26,10 +27,6 @@ export const containerRequests = (container: Container): Amounts => toAmounts(co
 
 export const containerLimits = (container: Container): Amounts => toAmounts(container.resources?.limits)
 
-/** An init container that keeps running beside the others. */
-export const isSidecar = (pod: Pod, container: Container): boolean =>
-  container.restartPolicy === 'Always' && (pod.spec.initContainers ?? []).some(init => init.name === container.name)
-
 const add = (sum: Sum, more: Amounts): void => {
   for (const [name, amount] of Object.entries(more)) sum[name] = (sum[name] ?? 0) + amount
 }
@@ -45,7 +42,7 @@ const aggregate = (pod: Pod, of: (container: Container) => Amounts): Sum => {
   const sidecars: Sum = {}
   const starting: Sum = {}
   for (const init of pod.spec.initContainers ?? []) {
-    if (init.restartPolicy === 'Always') {
+    if (isSidecar(init)) {
       add(running, of(init))
       add(sidecars, of(init))
       raise(starting, sidecars)
@@ -103,8 +100,8 @@ export const isLimited = (pod: Pod, resource: 'cpu' | 'memory'): boolean => {
   let sidecars = 0
   const inits = (pod.spec.initContainers ?? []).map(init => {
     const own = containerLimits(init)[resource] ?? 0
-    if (init.restartPolicy === 'Always') sidecars += own
-    return init.restartPolicy === 'Always' ? sidecars : own + sidecars
+    if (isSidecar(init)) sidecars += own
+    return isSidecar(init) ? sidecars : own + sidecars
   })
   return [...pod.spec.containers.map(container => containerLimits(container)[resource] ?? 0), ...inits].every(limit => limit > 0)
 }
@@ -127,9 +124,7 @@ export const qosClass = (pod: Pod): QosClass => {
   if (pod.status?.qosClass !== undefined) return pod.status.qosClass
   const levels =
     pod.spec.resources === undefined
-      ? [...pod.spec.containers, ...(pod.spec.initContainers ?? [])].map(
-          it => [containerRequests(it), containerLimits(it)] as const,
-        )
+      ? templateContainers(pod).map(it => [containerRequests(it), containerLimits(it)] as const)
       : [[podLevelRequests(pod), podLevelLimits(pod)] as const]
   const requests = positive(levels.map(([asked]) => asked))
   const limits = positive(levels.map(([, limited]) => limited))

@@ -1,6 +1,8 @@
 // The DNS settings of a pod: the node's resolv.conf, the cluster's DNS and the pod's own wishes to what the runtime
 // writes. Pure: the file's content comes in. Follows k8s.io: DNS for Services and Pods; pkg/kubelet/network/dns.
+
 import type { DnsConfig } from '../api/cri/types.ts'
+import { namespaceOf } from '../api/pod.ts'
 import type { Pod, PodDnsConfig } from '../api/types.ts'
 
 // limits of resolvers: k8s.io validation.MaxDNSNameservers, MaxDNSSearchPaths, MaxDNSSearchListChars, DNS-1123 names
@@ -50,7 +52,7 @@ export const parseResolv = (content: string): Resolv => {
 const unique = (values: readonly string[]): string[] => [...new Set(values)]
 
 const clusterSettings = ({ pod, clusterDNS, clusterDomain }: DnsInput, node: Resolv): Resolv => {
-  const ofCluster = [`${pod.metadata.namespace ?? 'default'}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain]
+  const ofCluster = [`${namespaceOf(pod)}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain]
   return {
     servers: clusterDNS,
     searches: clusterDomain === '' ? node.searches : unique([...ofCluster, ...node.searches]),
@@ -97,7 +99,7 @@ const withinLimits = (wanted: Resolv): { readonly config: Resolv; readonly warni
 const missingClusterDns = (pod: Pod): DnsWarning => ({
   reason: 'MissingClusterDNS',
   message:
-    `pod: "${pod.metadata.name}_${pod.metadata.namespace ?? 'default'}(${pod.metadata.uid ?? ''})". ` +
+    `pod: "${pod.metadata.name}_${namespaceOf(pod)}(${pod.metadata.uid ?? ''})". ` +
     'kubelet does not have ClusterDNS IP configured and cannot create Pod using "ClusterFirst" policy. ' +
     'Falling back to "Default" policy.',
 })

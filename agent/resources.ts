@@ -1,7 +1,9 @@
 // Requests and limits as the kernel takes them: shares, quota, bytes, oom_score_adj, for containers, pods and QoS classes. Pure.
 // It decides figures only: host/cgroup.ts writes them for pods, the runtime for containers.
 // Follows k8s.io: Resource Management for Pods and Containers; Node-pressure eviction (oom_score_adj); Memory QoS; Swap.
+
 import type { HugepageLimit, LinuxContainerResources } from '../api/cri/types.ts'
+import { sidecarsOf } from '../api/pod.ts'
 import type { Container, Pod } from '../api/types.ts'
 import type { CgroupLimits } from '../host/cgroup-files.ts'
 import {
@@ -12,7 +14,6 @@ import {
   hasPodLevelResources,
   isCriticalPod,
   isLimited,
-  isSidecar,
   podLevelLimits,
   podLevelRequests,
   podLimits,
@@ -100,7 +101,7 @@ export const oomScoreAdj = (pod: Pod, container: Container, memoryBytes: number)
   const share = unclaimedShare(pod)
   const scoreOf = (request: number) => 1000 - Math.trunc((1000 * (request + share)) / memoryBytes)
   let score = scoreOf(containerRequests(container)['memory'] ?? 0)
-  if (isSidecar(pod, container)) {
+  if (sidecarsOf(pod).some(({ name }) => name === container.name)) {
     const least = Math.min(...pod.spec.containers.map(it => containerRequests(it)['memory'] ?? 0))
     score = Math.min(score, scoreOf(least))
   }

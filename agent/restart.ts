@@ -2,8 +2,6 @@
 // Pure. Follows "Pod Lifecycle: container restarts" and KEP-5307 (restartPolicyRules).
 import type { Container, Pod } from '../api/types.ts'
 
-export const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always'
-
 const policyOf = (pod: Pod, container: Container): 'Always' | 'OnFailure' | 'Never' =>
   container.restartPolicy ?? pod.spec.restartPolicy ?? 'Always'
 

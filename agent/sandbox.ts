@@ -1,7 +1,9 @@
 // A pod's sandbox as the runtime is asked for it: pure. The pause container owns the namespaces that the pod's containers share.
 // Follows generatePodSandboxConfig of the kubelet (1.36) and the CRI's PodSandboxConfig.
+
 import type { DnsConfig, LinuxPodSandboxConfig, PodSandboxConfig, PortMapping } from '../api/cri/types.ts'
-import type { Container, Pod } from '../api/types.ts'
+import { namespaceOf, runningContainers } from '../api/pod.ts'
+import type { Pod } from '../api/types.ts'
 import { podLogFolder, sandboxAnnotations, sandboxLabels } from './labels.ts'
 
 export interface SandboxParts {
@@ -16,7 +18,7 @@ export interface SandboxParts {
 export const toSandboxConfig = (pod: Pod, parts: SandboxParts): PodSandboxConfig => ({
   metadata: {
     name: pod.metadata.name,
-    namespace: pod.metadata.namespace ?? 'default',
+    namespace: namespaceOf(pod),
     uid: pod.metadata.uid ?? '',
     attempt: parts.attempt,
   },
@@ -39,9 +41,3 @@ const portMappings = (pod: Pod): readonly PortMapping[] =>
       hostIp: port.hostIP ?? '',
     })),
   )
-
-/** Containers that run while the pod does: apps and sidecars. */
-const runningContainers = (pod: Pod): readonly Container[] => [
-  ...(pod.spec.initContainers ?? []).filter(it => it.restartPolicy === 'Always'),
-  ...pod.spec.containers,
-]

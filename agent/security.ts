@@ -1,6 +1,7 @@
 // The security context of containers and sandboxes as the runtime takes it, and the refusal of root where it is not wanted. Pure.
 // What the pod says is the default for its containers; a container's own word wins, field by field.
 // Follows k8s.io: Configure a Security Context; Seccomp; AppArmor; User Namespaces; Using sysctls.
+
 import { isAbsolute, join, normalize } from 'node:path'
 import type {
   Capability,
@@ -10,6 +11,7 @@ import type {
   SecurityProfile as RuntimeProfile,
   UserNamespace,
 } from '../api/cri/types.ts'
+import { allContainers } from '../api/pod.ts'
 import type { Container, Pod, SecurityContext, SecurityProfile } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
 import { toSysctlName } from './sysctls.ts'
@@ -174,12 +176,6 @@ export const containerSecurity = (
     namespaceOptions: targeted(namespaceOptions(pod, options.userNamespace), targetId),
   }
 }
-
-const allContainers = (pod: Pod): readonly Container[] => [
-  ...(pod.spec.initContainers ?? []),
-  ...pod.spec.containers,
-  ...(pod.spec.ephemeralContainers ?? []),
-]
 
 /** The security context of the sandbox; its own processes always run under the runtime's seccomp profile. */
 export const sandboxSecurity = (

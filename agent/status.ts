@@ -1,9 +1,10 @@
 // The status of a pod: a pure function of its spec, what the runtime shows, what the probes say and what holds it up.
 // Follows the kubelet's convertToAPIContainerStatuses and getPhase (pkg/kubelet/kubelet_pods.go of 1.36).
+import { isSidecar } from '../api/pod.ts'
 import type { Container, ContainerState, ContainerStatus, Pod, PodPhase, PodStatus, QosClass } from '../api/types.ts'
 import type { Millis } from '../host/clock.ts'
 import { podConditions } from './conditions.ts'
-import { isSidecar, restartsAfter } from './restart.ts'
+import { restartsAfter } from './restart.ts'
 import { type ContainerSeen, latest, previous, type Seen, usableSandbox } from './seen.ts'
 
 /** Why a container does not run yet, as its status says it. */

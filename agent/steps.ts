@@ -1,7 +1,9 @@
 // Carries out what agent/plan.ts decided for one pod: one executor for each kind of step, no policy of its own.
 // Every stage leaves a span in the pod's timeline; every failure is a Fault with the reason that the container's status shows.
+
 import type { Cri } from '../api/cri/cri.ts'
 import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
+import { containerOf } from '../api/pod.ts'
 import type { Container, Pod } from '../api/types.ts'
 import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe, except, Fault, isFault } from '../host/fault.ts'
@@ -82,12 +84,6 @@ export interface StepDeps {
 }
 
 export const podIPsOf = ({ sandboxes }: Seen): readonly string[] => sandboxes[0]?.ips ?? []
-
-/** A container of the pod, of whichever kind, by its name. */
-export const containerOf = (pod: Pod, name: string): Container | undefined =>
-  [...(pod.spec.initContainers ?? []), ...pod.spec.containers, ...(pod.spec.ephemeralContainers ?? [])].find(
-    it => it.name === name,
-  )
 
 type Executor<S extends Step> = (step: S, view: PodView, signal: AbortSignal) => Promise<Seen>
 

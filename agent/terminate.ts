@@ -1,6 +1,8 @@
 // Ends containers: preStop hook, stop signal, grace period, kill; stages in the order of agent/ending.ts; then the sandboxes.
 // Safe to repeat: a hook runs once, a container that is gone is fine. The CRI's StopContainer signals, waits and kills.
+
 import type { Cri } from '../api/cri/cri.ts'
+import { containerOf } from '../api/pod.ts'
 import type { Container, LifecycleHandler, Pod } from '../api/types.ts'
 import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe, except } from '../host/fault.ts'
@@ -70,9 +72,7 @@ export const endContainers = async (
   signal: AbortSignal,
 ): Promise<void> => {
   const stopStage = async (it: ContainerSeen) => {
-    const spec = [...(context.pod.spec.initContainers ?? []), ...context.pod.spec.containers].find(
-      container => container.name === it.name,
-    )
+    const spec = containerOf(context.pod, it.name)
     const skipHook = hooked.has(it.id)
     hooked.add(it.id)
     const graceMs = remainingGrace(grace, context.clock.now() - since) * 1000

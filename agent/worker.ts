@@ -1,6 +1,7 @@
 // The one owner of a pod: serial, one pending turn (many pokes make one), phases syncing -> terminating -> terminated, never back.
 // Others ask the worker. A turn looks at the runtime, publishes the status, plans and carries out steps until nothing is left to do;
 // what fails is written down as the reason that containers wait, and tried again after a growing pause.
+import { fullName, templateContainers } from '../api/pod.ts'
 import type { Pod, PodStatus } from '../api/types.ts'
 import type { Clock, Millis, Seconds, Timer } from '../host/clock.ts'
 import { describe, Fault, type FaultCode, isFault } from '../host/fault.ts'
@@ -145,7 +146,7 @@ export class PodWorker {
   #failed(error: unknown): void {
     if (this.#isGone || (this.#turn.signal.aborted && this.#pending)) return
     this.lastError = { message: describe(error), ...(isFault(error) && { code: error.code }) }
-    const fields = { pod: `${this.pod.metadata.namespace}/${this.pod.metadata.name}`, err: error, retryMs: this.#retryMs }
+    const fields = { pod: fullName(this.pod), err: error, retryMs: this.#retryMs }
     if (isFault(error) && error.retry === 'never') this.#deps.log.debug(fields, 'the pod waits')
     else this.#deps.log.warn(fields, 'the pod could not be brought on')
     if (this.phase !== 'terminated') this.#deps.publish(this)
@@ -201,7 +202,7 @@ export class PodWorker {
   }
 
   #plan(): readonly Step[] {
-    for (const { name } of [...(this.pod.spec.initContainers ?? []), ...this.pod.spec.containers]) {
+    for (const { name } of templateContainers(this.pod)) {
       const ended = latestExited(this.seen, name)
       if (ended === undefined || this.#backOffs.has(name)) continue
       const seeded = seed(ended, this.#deps.longestPauseMs)

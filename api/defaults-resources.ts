@@ -1,5 +1,6 @@
 // Defaults of requests and limits: a request that is not given is the limit; what a pod as a whole asks for follows its containers.
 // Pure. Follows k8s.io: Manage Resources for Containers; Pod-level Resources (KEP-2837); Sidecar Containers (resource sharing).
+import { isSidecar } from './pod.ts'
 import { compareQuantities, isQuantity, parseQuantity, sumQuantities } from './quantity.ts'
 import type { Container, PodSpec, Quantity, ResourceList, ResourceRequirements } from './types.ts'
 
@@ -47,7 +48,7 @@ export const sumOfContainers = (spec: PodSpec, which: 'requests' | 'limits'): Re
   let starting: ResourceList = {}
   for (const container of spec.initContainers ?? []) {
     const together = addLists(sidecars, listOf(container))
-    if (container.restartPolicy === 'Always') sidecars = together
+    if (isSidecar(container)) sidecars = together
     starting = largerLists(starting, together)
   }
   const running = spec.containers.map(listOf).reduce(addLists, sidecars)

@@ -1,6 +1,7 @@
 // Finds what a request names: a pod (also by the short name of a static pod), its container, and the file of its log. Pure.
 // What is not there is a Fault that says what is.
-import type { Container, ContainerStatus, Pod } from '../../api/types.ts'
+import { allContainers, namespaceOf } from '../../api/pod.ts'
+import type { ContainerStatus, Pod } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
 
 /**
@@ -17,8 +18,6 @@ export const findPod = (pods: readonly Pod[], namespace: string, name: string): 
   const hint = near.length > 0 ? `; there is ${near.join(', ')}` : ''
   throw new Fault('not-found', `pods "${name}" not found in namespace "${namespace}"${hint}`, { retry: 'never' })
 }
-
-const namespaceOf = (pod: Pod): string => pod.metadata.namespace ?? 'default'
 
 /** At most three pods whose names resemble the one asked for, those of its own namespace first. */
 const nearest = (pods: readonly Pod[], namespace: string, name: string): string[] => {
@@ -50,18 +49,12 @@ const distance = (from: string, to: string): number => {
   return row[to.length] ?? 0
 }
 
-const containersOf = ({ spec }: Pod): readonly Container[] => [
-  ...spec.containers,
-  ...(spec.initContainers ?? []),
-  ...(spec.ephemeralContainers ?? []),
-]
-
 /**
  * The name of the container that a request means: the one it names, the pod's default one, or its first.
  * @throws Fault `not-found` with the names of those that are there
  */
 export const findContainer = (pod: Pod, name: string | undefined): string => {
-  const all = containersOf(pod)
+  const all = allContainers(pod)
   const wanted = name ?? pod.metadata.annotations?.['kubectl.kubernetes.io/default-container'] ?? all[0]?.name ?? ''
   if (all.some(it => it.name === wanted)) return wanted
   const names = all.map(it => it.name).join(', ')

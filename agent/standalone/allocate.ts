@@ -2,6 +2,7 @@
 // give the same result. An address is looked for first where a hash of the Service's name points, so that a lost memory mostly
 // leads to the same addresses again. What a manifest names is taken as it is or refused, never replaced by something else.
 // Stands in for the apiserver's allocation of a created Service (k8s.io: Service ClusterIP allocation).
+import { fullName } from '../../api/pod.ts'
 import type { Service } from '../../api/types.ts'
 import { addressAt, type Cidr, canonicalAddress, parseCidr } from '../../host/address.ts'
 import { claimClusterIPs, claimNamed, rangeOf } from './cluster-ips.ts'
@@ -63,7 +64,7 @@ export const createRules = (
   return { ranges, nodePorts, reserved }
 }
 
-export const serviceKey = ({ metadata }: Service): string => `${metadata.namespace ?? 'default'}/${metadata.name}`
+export const serviceKey: (service: Service) => string = fullName
 
 interface Books {
   readonly rules: AllocationRules

@@ -1,6 +1,7 @@
 // A Service and the pods that it selects, as EndpointSlices: a pure function. No clock, no I/O, no memory but the slices of before.
 // What has not changed stays the identical object, so that a reader compares by reference and a change costs what it changes.
 // Follows the endpoint slice controller (k8s.io: EndpointSlices): one set of slices per family and per set of port numbers.
+import { sidecarsOf } from '../../api/pod.ts'
 import type { ContainerPort, Endpoint, EndpointPort, EndpointSlice, Pod, Service, ServicePort } from '../../api/types.ts'
 import { serviceNameLabel } from '../../api/types.ts'
 import { formatAddress, parseAddress } from '../../host/address.ts'
@@ -41,10 +42,8 @@ const isOver = ({ status }: Pod): boolean => status?.phase === 'Succeeded' || st
 const isReady = ({ status }: Pod): boolean =>
   status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true
 
-const containerPorts = ({ spec }: Pod): readonly ContainerPort[] => {
-  const sidecars = (spec.initContainers ?? []).filter(({ restartPolicy }) => restartPolicy === 'Always')
-  return [...spec.containers, ...sidecars].flatMap(({ ports }) => ports ?? [])
-}
+const containerPorts = (pod: Pod): readonly ContainerPort[] =>
+  [...pod.spec.containers, ...sidecarsOf(pod)].flatMap(({ ports }) => ports ?? [])
 
 /** The number behind a Service's port in this pod; undefined when its name is not among the pod's ports. */
 const targetPortOf = (pod: Pod, port: ServicePort): number | undefined => {

@@ -1,6 +1,8 @@
 // Carries out what plan.ts decided for a volume: one executor per action, so that an action without one does not compile.
 // Decides nothing. Each can be repeated at any time and finds out by itself what is there already.
+
 import { release } from 'node:os'
+import { namespaceOf } from '../../api/pod.ts'
 import type { Source } from '../../api/source.ts'
 import type { ConfigMap, Pod, ResourceList, Secret } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
@@ -27,8 +29,6 @@ export interface ExecutorDeps {
   readonly allocatable: () => ResourceList
   readonly tokens?: TokenProvider
 }
-
-const namespaceOf = (pod: Pod): string => pod.metadata.namespace ?? 'default'
 
 const tokensOf = async (provider: TokenProvider | undefined, pod: Pod, { sources }: FilesAction) => {
   const tokens = new Map<string, string>()

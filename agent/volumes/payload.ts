@@ -1,10 +1,11 @@
 // Which files a configMap, secret, downwardAPI or projected volume holds, with their content and mode. Pure.
 // Follows k8s.io: Projected Volumes; the kubelet for its error messages and for what wins: the later source.
 import { normalize } from 'node:path'
+import { allContainers } from '../../api/pod.ts'
 import type { ConfigMap, KeyToPath, Pod, ResourceList, Secret } from '../../api/types.ts'
 import { describe, Fault } from '../../host/fault.ts'
 import { metadataField, resourceField } from '../downward.ts'
-import { allContainers, type FileSource, type FilesAction } from './plan.ts'
+import type { FileSource, FilesAction } from './plan.ts'
 
 export interface FileContent {
   readonly content: Buffer

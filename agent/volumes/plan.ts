@@ -1,7 +1,9 @@
 // What has to be done for each volume of a pod: a pure function from the spec to actions, carried out by volumes.ts.
 // Kinds that this node cannot do are refused here, by name. Follows k8s.io: Volumes; and the kubelet for what a spec
 // leaves open (defaults, the size of a tmpfs, which volumes are prepared at all).
+
 import { normalize } from 'node:path'
+import { allContainers, isSidecar, namespaceOf } from '../../api/pod.ts'
 import { toBytes } from '../../api/quantity.ts'
 import type { Container, DownwardFile, KeyToPath, Pod, ProjectedSource, ResourceList, Volume } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
@@ -54,13 +56,6 @@ export interface PlanInput {
 
 const refuse = (message: string): Fault => new Fault('volume', message, { retry: 'never' })
 
-/** Every container of a pod, in the order init, ordinary, ephemeral. */
-export const allContainers = ({ spec }: Pod): readonly Container[] => [
-  ...(spec.initContainers ?? []),
-  ...spec.containers,
-  ...(spec.ephemeralContainers ?? []),
-]
-
 /** The volumes that some container uses; the others are left alone, as the kubelet does. */
 export const usedVolumes = (pod: Pod): readonly Volume[] => {
   const used = new Set(
@@ -84,8 +79,8 @@ export const podMemoryLimit = (pod: Pod): number | undefined => {
   let sidecars = 0
   let peak = 0
   for (const container of initContainers) {
-    if (container.restartPolicy === 'Always') sidecars += limit(container)
-    peak = Math.max(peak, container.restartPolicy === 'Always' ? sidecars : sidecars + limit(container))
+    if (isSidecar(container)) sidecars += limit(container)
+    peak = Math.max(peak, isSidecar(container) ? sidecars : sidecars + limit(container))
   }
   return Math.max(peak, sum(containers.map(limit)) + sidecars) + overhead
 }
@@ -205,7 +200,7 @@ export const references = (pod: Pod): References => {
   const sources = containers.flatMap(({ envFrom = [] }) => envFrom)
   const values = containers.flatMap(({ env = [] }) => env.map(({ valueFrom }) => valueFrom))
   const keys = (names: readonly (string | undefined)[]) =>
-    new Set(names.flatMap(name => (name ? [`${pod.metadata.namespace ?? 'default'}/${name}`] : [])))
+    new Set(names.flatMap(name => (name ? [`${namespaceOf(pod)}/${name}`] : [])))
   return {
     configMaps: keys([
       ...volumes.map(({ configMap }) => configMap?.name),

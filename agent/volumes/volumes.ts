@@ -1,8 +1,10 @@
 // The volumes of this node's pods: prepared before a start, kept up to date while a pod runs, taken away after its end.
 // The disk and the mount table are the only memory: everything can be repeated after a crash. What is done for which
 // volume is decided in plan.ts. Follows k8s.io: Volumes; paths and messages are the kubelet's.
+
 import { access, realpath } from 'node:fs/promises'
 import type { ImageSpec, KeyValue, Mount } from '../../api/cri/types.ts'
+import { fullName } from '../../api/pod.ts'
 import type { Container, Pod } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
@@ -73,8 +75,7 @@ export interface Volumes {
 }
 
 const uidOf = (pod: Pod): string => pod.metadata.uid ?? ''
-const namespaceOf = (pod: Pod): string => pod.metadata.namespace ?? 'default'
-const objectOf = (pod: Pod): string => `pod ${namespaceOf(pod)}/${pod.metadata.name}`
+const objectOf = (pod: Pod): string => `pod ${fullName(pod)}`
 
 const setUpFailed = (pod: Pod, problems: readonly { readonly volume: string; readonly error: unknown }[]): Fault => {
   const message = problems.map(({ volume, error }) => `MountVolume.SetUp failed for volume "${volume}" : ${describe(error)}`)

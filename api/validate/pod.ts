@@ -1,5 +1,6 @@
 // Rules for a pod of a folder, as the apiserver would check it, and what a node without an apiserver cannot give it. Pure.
 // Works on a pod with its defaults; the shape is checked before (pod-schema.ts). Follows k8s.io: Pod v1; Init Containers; Sidecar Containers.
+import { isSidecar } from '../pod.ts'
 import type { Container, Pod, PodSpec } from '../types.ts'
 import { checkEnvironment } from './environment.ts'
 import { checkLifecycle, checkProbes } from './handlers.ts'
@@ -44,7 +45,7 @@ const checkHostPorts = (report: Report, spec: PodSpec): void => {
   }
   const together = uniqueness(report)
   for (const [index, container] of (spec.initContainers ?? []).entries()) {
-    claim(container.restartPolicy === 'Always' ? together : uniqueness(report), `spec.initContainers[${index}]`, container)
+    claim(isSidecar(container) ? together : uniqueness(report), `spec.initContainers[${index}]`, container)
   }
   for (const [index, container] of spec.containers.entries()) claim(together, `spec.containers[${index}]`, container)
 }
@@ -110,7 +111,7 @@ const checkContainers = (report: Report, spec: PodSpec): void => {
   for (const [index, container] of (spec.initContainers ?? []).entries()) {
     const path = `spec.initContainers[${index}]`
     checkContainer(report, path, container, surroundings)
-    if (container.restartPolicy === 'Always') checkRunning(report, path, container, spec)
+    if (isSidecar(container)) checkRunning(report, path, container, spec)
     else {
       for (const field of ['livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle'] as const) {
         if (container[field])
