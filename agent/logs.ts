@@ -1,10 +1,12 @@
 // Reads a container's log for a person: all of it or its last lines, once or as it grows, across rotation.
 // Owns its file handle and its watch until the reader stops; never changes a file. The format is agent/log-format.ts's.
 // Follows `kubectl logs`; what is rotated away is not read again, a follower loses nothing to a rotation.
+
 import { watch } from 'node:fs'
 import { type FileHandle, open, stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import type { Clock } from '../host/clock.ts'
+import { isErrno } from '../host/errno.ts'
 import { Fault } from '../host/fault.ts'
 import { createFormatter, endsLine, type Formatter, type LogFormat } from './log-format.ts'
 
@@ -63,7 +65,7 @@ const openLog = async (path: string): Promise<FileHandle> => {
   try {
     return await open(path, 'r')
   } catch (error) {
-    const gone = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    const gone = isErrno(error, 'ENOENT')
     throw new Fault(gone ? 'not-found' : 'io', gone ? `there is no log ${path}` : `cannot read ${path}`, { cause: error })
   }
 }

@@ -2,12 +2,14 @@
 // It moves whole files and never reads a line; which containers have logs is the caller's to know.
 // Follows k8s.io: Logging Architecture (containerLogMaxSize, containerLogMaxFiles), with the kubelet's file names:
 // `0.log`, `0.log.20260101-120000`, `0.log.20260101-110000.gz`.
+
 import { createReadStream, createWriteStream } from 'node:fs'
 import { readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { Cri } from '../api/cri/cri.ts'
 import type { Clock, Millis } from '../host/clock.ts'
+import { unlessMissing } from '../host/errno.ts'
 import { Fault } from '../host/fault.ts'
 
 export interface LogRotationDeps {
@@ -31,14 +33,7 @@ export interface LogRotation {
 const temporary = '.tmp'
 const compressed = '.gz'
 
-const sizeOf = async (path: string): Promise<number | undefined> => {
-  try {
-    return (await stat(path)).size
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
-}
+const sizeOf = async (path: string): Promise<number | undefined> => (await unlessMissing(stat(path)))?.size
 
 /** What is left of an interrupted rotation: half-written archives, and files whose archive is there already. */
 const isLeftover = (file: string, all: ReadonlySet<string>): boolean =>

@@ -2,8 +2,8 @@
 // For `--cleanup` with the daemon stopped; what somebody else made stays, whatever it looks like.
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { unlessMissing } from '../host/errno.ts'
 import { isFault } from '../host/fault.ts'
-import { unlessMissing } from '../host/files.ts'
 import type { ShownLink } from './bridge.ts'
 import { defaultBridge, defaultDataDir } from './conf.ts'
 import { type CniDeps, holdNetworks, type Networks } from './networks.ts'

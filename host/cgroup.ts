@@ -1,6 +1,7 @@
 // Cgroups of this machine by name: made, limited, read, emptied and removed, on version 1 and 2, with either driver.
 // It knows files and slices; what the limits should be is decided elsewhere. It never touches a name that it is not given.
 // Follows the kernel's cgroup-v1 and cgroup-v2 documents.
+
 import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type CgroupLimits, type FileWrite, toV1Files, toV2Files } from './cgroup-files.ts'
@@ -8,6 +9,7 @@ import { type CgroupLayout, type CgroupTree, toCgroupLayout } from './cgroup-lay
 import { type CgroupDriver, type CgroupName, cgroupPath, childOf, sliceOf } from './cgroup-name.ts'
 import { type CgroupFigures, readFigures } from './cgroup-read.ts'
 import type { Clock } from './clock.ts'
+import { isErrno } from './errno.ts'
 import type { Exec } from './exec.ts'
 import { Fault } from './fault.ts'
 import { createSlices } from './systemd-slice.ts'
@@ -48,7 +50,7 @@ export interface CgroupsDeps {
 }
 
 const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code
-const isGone = (error: unknown): boolean => ['ENOENT', 'ENODEV', 'ENOTDIR'].includes(codeOf(error) ?? '')
+const isGone = (error: unknown): boolean => isErrno(error, 'ENOENT', 'ENODEV', 'ENOTDIR')
 
 const isThere = (path: string): Promise<boolean> =>
   stat(path).then(
@@ -104,7 +106,7 @@ const makeDirectory = async (tree: CgroupTree, version: 1 | 2, path: string): Pr
   try {
     await mkdir(dir)
   } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw refusal(dir, 'mkdir', error)
+    if (!isErrno(error, 'EEXIST')) throw refusal(dir, 'mkdir', error)
   }
   if (tree.controllers.includes('cpuset')) await inheritCpuset(dir, parent)
 }
@@ -209,7 +211,7 @@ export const createCgroups = async ({ driver, exec, clock, layout: given }: Cgro
       try {
         process.kill(pid, 'SIGKILL')
       } catch (error) {
-        if (codeOf(error) !== 'ESRCH') throw new Fault('kernel-refused', `process ${pid} cannot be ended`, { cause: error })
+        if (!isErrno(error, 'ESRCH')) throw new Fault('kernel-refused', `process ${pid} cannot be ended`, { cause: error })
       }
     }
     return found.length
@@ -236,7 +238,7 @@ export const createCgroups = async ({ driver, exec, clock, layout: given }: Cgro
       } catch (error) {
         if (isGone(error)) return
         // the last process has been told to end, and the kernel has not let go of it yet
-        if (codeOf(error) !== 'EBUSY' || attempt === removalTries) throw refusal(dir, 'rmdir', error)
+        if (!isErrno(error, 'EBUSY') || attempt === removalTries) throw refusal(dir, 'rmdir', error)
         await clock.sleep(pause)
       }
     }

@@ -1,10 +1,12 @@
 // Files and folders on disks that others can write to: atomic replacement, paths that cannot be led out of their root
 // by a symbolic link, and removal that stops at every mount point. Nothing here starts a program or knows about pods.
 // Node has no openat(2): /proc/self/fd/N/name is the same thing, as long as N is held open and `name` is one component.
+
 import { randomBytes } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { chmod, type FileHandle, mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, unlink } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join, relative } from 'node:path'
+import { isErrno, unlessMissing } from './errno.ts'
 import { Fault } from './fault.ts'
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants
@@ -12,20 +14,6 @@ const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constan
 const O_PATH = 0o10000000
 /** As many links as the kernel follows in one path. */
 const maxLinks = 40
-
-/** True for an error of the operating system with one of these codes, such as `ENOENT`. */
-export const isErrno = (error: unknown, ...codes: readonly string[]): boolean =>
-  error instanceof Error && codes.includes((error as NodeJS.ErrnoException).code ?? '')
-
-/** The value, or undefined when the file it is about is not there. */
-export const unlessMissing = async <T>(wanted: Promise<T>): Promise<T | undefined> => {
-  try {
-    return await wanted
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return undefined
-    throw error
-  }
-}
 
 /** A path that leads to `name` in the folder (or to the handle's own file) however its path has changed meanwhile. */
 export const pathAt = (handle: FileHandle, name?: string): string => {

@@ -2,9 +2,8 @@
 // Our own transactions are told apart by a signature: they open and close with a passing element of a set of their own
 // (`signature`), and everything the kernel reports between the two is ours, whichever of our processes sent it.
 // Owns no table and repairs nothing. Only deletions are watched: nobody loses traffic by what is added.
-import type { Clock, Timer } from './clock.ts'
-import type { Exec, Watched } from './exec.ts'
-import type { Log } from './log.ts'
+import type { Timer } from './clock.ts'
+import { keepRunning, type Resident, type ResidentDeps } from './resident.ts'
 
 /** The set that carries signatures; every table that is watched has it, as `set signature { type mark ; }`. */
 export const signatureSet = 'signature'
@@ -40,24 +39,8 @@ export interface ForeignChange {
   readonly gone: readonly string[]
 }
 
-export interface NftMonitor {
-  /** Whether the child is there and listening. */
-  readonly isRunning: boolean
-  readonly restarts: number
-  stop(): void
-}
-
-export interface MonitorDeps {
-  readonly exec: Pick<Exec, 'watch'>
-  readonly clock: Clock
-  readonly log: Log
-}
-
 // Reports of one foreign transaction come line by line: they are told as one change.
 const gatherMs = 20
-const restartMs = { first: 200, longest: 10_000 }
-// A child that lived this long did not fail by starting.
-const settledMs = 5_000
 
 /**
  * Watches tables (`ip nodelet-proxy`) until stopped. `ignore` has the beginnings of names of sets
@@ -65,19 +48,15 @@ const settledMs = 5_000
  * After a death of the child everything may have happened unseen, so each table is reported as `unknown`.
  */
 export const watchTables = (
-  deps: MonitorDeps,
+  deps: ResidentDeps,
   tables: readonly string[],
   onForeignChange: (change: ForeignChange) => void,
   ignore: readonly string[] = [],
-): NftMonitor => {
+): Resident => {
   const { clock, log } = deps
   const signing = new Set<string>()
   const gathered = new Map<string, Set<string>>()
   let timer: Timer | undefined
-  let child: Watched | undefined
-  let stopped = false
-  let restarts = 0
-  let pause = restartMs.first
 
   const flush = () => {
     timer = undefined
@@ -113,41 +92,25 @@ export const watchTables = (
     )
       report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
   }
-  const start = () => {
-    const began = clock.monotonic()
-    const watched = deps.exec.watch(['nft', 'monitor', 'destroy'], onLine)
-    child = watched
-    const again = (why: string) => {
-      child = undefined
-      signing.clear()
-      if (stopped) return
-      if (clock.monotonic() - began > settledMs) pause = restartMs.first
-      log.warn({ why, againInMs: pause }, 'the watch on nftables ended; it is started again')
-      restarts += 1
-      clock.after(pause, () => {
-        if (stopped) return
-        start()
-        for (const table of tables) report(table, 'unknown')
-      })
-      pause = Math.min(pause * 2, restartMs.longest)
-    }
-    watched.ended.then(
-      result => again(result.stderr.trim() || `exit code ${result.exitCode}`),
-      error => again(String(error)),
-    )
-  }
-  start()
+  const monitor = keepRunning(deps, {
+    argv: ['nft', 'monitor', 'destroy'],
+    what: 'the watch on nftables',
+    onLine,
+    onEnd: () => signing.clear(),
+    onRestart: () => {
+      for (const table of tables) report(table, 'unknown')
+    },
+  })
   return {
     get isRunning() {
-      return child !== undefined
+      return monitor.isRunning
     },
     get restarts() {
-      return restarts
+      return monitor.restarts
     },
     stop: () => {
-      stopped = true
       timer?.cancel()
-      child?.stop()
+      monitor.stop()
     },
   }
 }

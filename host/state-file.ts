@@ -3,7 +3,8 @@
 import { mkdir, readFile, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Clock, Timer } from './clock.ts'
-import { unlessMissing, writeFileAtomic } from './files.ts'
+import { unlessMissing } from './errno.ts'
+import { writeFileAtomic } from './files.ts'
 import type { Log } from './log.ts'
 
 export interface StateFile<T> {

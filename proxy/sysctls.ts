@@ -1,6 +1,8 @@
 // The kernel settings that Service routing needs, and the module that has those of bridges. Where a setting is read-only, a warning
 // names it and what will not work. Never sets route_localnet: node ports on loopback are not served (kube-proxy's nftables mode neither).
+
 import { access, readFile, writeFile } from 'node:fs/promises'
+import { isErrno } from '../host/errno.ts'
 import type { Exec } from '../host/exec.ts'
 import type { Log } from '../host/log.ts'
 
@@ -56,7 +58,7 @@ export const prepareSysctls = async (
       await writeFile(file, value)
       log.info({ setting: path, value }, 'kernel setting changed')
     } catch (error) {
-      const missing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+      const missing = isErrno(error, 'ENOENT')
       log[missing ? 'debug' : 'warn']({ setting: path, value, without, err: error }, 'kernel setting could not be made')
     }
   }

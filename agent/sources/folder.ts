@@ -1,11 +1,13 @@
 // Watches a folder of manifests (or one file): inotify for speed, a slow rescan as the net. Decides nothing: desired.ts does.
 // Follows the kubelet's file source: names that begin with a dot are not read, nor are subfolders; a folder that is not there is empty.
 // Must not take a file away that is only being rewritten: see `settle`.
+
 import { createHash } from 'node:crypto'
 import { watch as watchPath } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Clock, Timer } from '../../host/clock.ts'
+import { isErrno } from '../../host/errno.ts'
 import { describe } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'
 import {
@@ -75,7 +77,7 @@ interface FileVersion {
 }
 
 const isRead = (name: string): boolean => !name.startsWith('.') && !name.endsWith('~')
-const isGone = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(String((error as NodeJS.ErrnoException).code))
+const isGone = (error: unknown): boolean => isErrno(error, 'ENOENT', 'ENOTDIR')
 const givesLess = (before: FileShare | undefined, now: FileShare): boolean => {
   const keys = new Set(now.objects.map(({ key }) => key))
   return (

@@ -18,7 +18,8 @@ import {
 } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Clock, Millis } from '../../host/clock.ts'
-import { isErrno, removeTree, unlessMissing } from '../../host/files.ts'
+import { isErrno, unlessMissing } from '../../host/errno.ts'
+import { removeTree } from '../../host/files.ts'
 import type { Payload } from './payload.ts'
 
 const dataLink = '..data'

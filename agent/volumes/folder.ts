@@ -2,8 +2,9 @@
 // Follows the kubelet's emptyDir, which its configMap, secret, downwardAPI and projected volumes stand on as well.
 import { access, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isErrno } from '../../host/errno.ts'
 import { Fault } from '../../host/fault.ts'
-import { ensureDir, isErrno } from '../../host/files.ts'
+import { ensureDir } from '../../host/files.ts'
 import type { Mounts } from '../../host/mounts.ts'
 import { applyFsGroup } from './ownership.ts'
 import type { TmpfsWish, VolumeAction } from './plan.ts'

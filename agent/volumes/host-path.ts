@@ -2,8 +2,9 @@
 // node: nothing here or elsewhere removes it. Follows k8s.io: hostPath; the messages are the kubelet's.
 import type { Stats } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
+import { isErrno, unlessMissing } from '../../host/errno.ts'
 import { Fault } from '../../host/fault.ts'
-import { ensureDir, isErrno, unlessMissing } from '../../host/files.ts'
+import { ensureDir } from '../../host/files.ts'
 
 interface PathType {
   readonly is: (stat: Stats) => boolean

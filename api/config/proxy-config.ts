@@ -1,4 +1,5 @@
 // `nodelet proxy` and `--proxy-config`: kube-proxy's flags and file to one configuration. Files are read through `readText`.
+import { isErrno } from '../../host/errno.ts'
 import { isFault } from '../../host/fault.ts'
 import { badConfig, type Fields, parseConfigFile } from './document.ts'
 import { readFlags } from './flags.ts'
@@ -38,9 +39,7 @@ export const readConfigText = async (readText: ReadText, file: string, flag: str
     return await readText(file)
   } catch (error) {
     if (isFault(error)) throw error
-    throw badConfig([
-      `${flag}: ${file}: ${(error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : String((error as Error).message)}`,
-    ])
+    throw badConfig([`${flag}: ${file}: ${isErrno(error, 'ENOENT') ? 'no such file' : String((error as Error).message)}`])
   }
 }
 
