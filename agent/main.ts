@@ -16,7 +16,7 @@ import { createCni } from '../cni/plugin.ts'
 import { table as cniTable } from '../cni/portmap.ts'
 import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
 import { toFault } from '../cni/spec.ts'
-import { systemClock as clock } from '../host/clock.ts'
+import { systemClock as clock, type Millis } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLink } from '../host/link.ts'
@@ -32,7 +32,7 @@ import type { AgentConfig } from './config/agent-config.ts'
 import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
 import { imageGcSettings } from './gc.ts'
-import { createHousekeeping } from './housekeeping.ts'
+import { createHousekeeping, type Housekeeping } from './housekeeping.ts'
 import { createMachinery, type Machinery } from './machinery.ts'
 import { keepTrying, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
@@ -80,66 +80,8 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   })
   process.on('unhandledRejection', error => log.error({ err: error }, `a failure that nobody handled: ${describe(error)}`))
   for (const folder of [config.stateDir, config.rootDir]) await mkdir(folder, { recursive: true, mode: 0o700 })
-  const runtime = createRuntime(config, log)
-  const cgroupDriver = config.cgroupDriverGiven
-    ? config.cgroupDriver
-    : await whenRuntimeAnswers(() => readCgroupDriver(runtime), { clock, log })
-  const manifests = createManifestSources({
-    path: config.staticPodPath ?? join(config.stateDir, 'no-manifests'),
-    nodeName: config.nodeName,
-    clock,
-    log: log.child({ part: 'folder' }),
-    fileCheckMs: config.fileCheckFrequency,
-  })
-  const { configMaps, secrets } = manifests
-  const machinery = await createMachinery({
-    config,
-    runtime,
-    cgroupDriver,
-    configMaps,
-    secrets,
-    version: kubeletVersion,
-    exec,
-    clock,
-    log,
-  })
-  const live = createStore<Pod>()
-  const timeline = createTimeline({ clock })
-  const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
-  const network = await createPodNetwork(config, timeline, log)
-  const services = await startServices(config, manifests, live, machinery, network, log)
-  const agent = createPods({
-    config,
-    clock,
-    manifests,
-    runtime,
-    machinery,
-    live,
-    timeline,
-    startedAt,
-    probeMemory,
-    services: services.services,
-    log,
-  })
-  const housekeeping = createHousekeeping({
-    ...{ runtime, workers: agent.pods.workers, wanted: manifests.pods.list, clock, log: log.child({ part: 'housekeeping' }) },
-    rotation: createLogRotation({
-      cri: runtime,
-      clock,
-      maxBytes: config.containerLogMaxBytes,
-      maxFiles: config.containerLogMaxFiles,
-    }),
-    rotationMs: config.containerLogMonitorInterval,
-    images: imageGcSettings(config),
-  })
-  const server = createServer({
-    path: config.socket,
-    view: createView(config, { manifests, live, timeline, ...services, machinery, runtime }),
-    cni: network.answer,
-    cri: runtime,
-    clock,
-    log: log.child({ part: 'socket' }),
-  })
+  const { runtime, machinery, manifests, network, services, agent, server } = await assemble(config, startedAt, log)
+  const housekeeping = housekeepingOf(config, runtime, agent, manifests, log)
   await server.listen()
   const running = startPods({ config, runtime, machinery, network, agent, log, signal: stopping.signal })
   // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
@@ -160,6 +102,57 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   runtime.close()
   return 0
 }
+
+/** Makes every part and joins them; nothing of the pods runs yet. */
+const assemble = async (config: AgentConfig, startedAt: Millis, log: Log) => {
+  const runtime = createRuntime(config, log)
+  const cgroupDriver = config.cgroupDriverGiven
+    ? config.cgroupDriver
+    : await whenRuntimeAnswers(() => readCgroupDriver(runtime), { clock, log })
+  const manifests = createManifestSources({
+    path: config.staticPodPath ?? join(config.stateDir, 'no-manifests'),
+    nodeName: config.nodeName,
+    clock,
+    log: log.child({ part: 'folder' }),
+    fileCheckMs: config.fileCheckFrequency,
+  })
+  const { configMaps, secrets } = manifests
+  const version = kubeletVersion
+  const machinery = await createMachinery({ config, runtime, cgroupDriver, configMaps, secrets, version, exec, clock, log })
+  const live = createStore<Pod>()
+  const timeline = createTimeline({ clock })
+  const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
+  const network = await createPodNetwork(config, timeline, log)
+  const services = await startServices(config, manifests, live, machinery, network, log)
+  const shared = { config, manifests, runtime, machinery, live, timeline, clock, log }
+  const agent = createPods({ ...shared, startedAt, probeMemory, services: services.services })
+  const server = createServer({
+    path: config.socket,
+    view: createView(config, { manifests, live, timeline, ...services, machinery, runtime }),
+    cni: network.answer,
+    cri: runtime,
+    clock,
+    log: log.child({ part: 'socket' }),
+  })
+  return { runtime, machinery, manifests, network, services, agent, server }
+}
+
+const housekeepingOf = (config: AgentConfig, runtime: Cri, agent: Agent, manifests: ManifestSources, log: Log): Housekeeping =>
+  createHousekeeping({
+    runtime,
+    workers: agent.pods.workers,
+    wanted: manifests.pods.list,
+    clock,
+    log: log.child({ part: 'housekeeping' }),
+    rotation: createLogRotation({
+      cri: runtime,
+      clock,
+      maxBytes: config.containerLogMaxBytes,
+      maxFiles: config.containerLogMaxFiles,
+    }),
+    rotationMs: config.containerLogMonitorInterval,
+    images: imageGcSettings(config),
+  })
 
 const createRuntime = (config: AgentConfig, log: Log): Cri =>
   createCri({

@@ -138,11 +138,15 @@ interface Case {
   })[]
 }
 
-const cases = (family: IPFamily): readonly Case[] => {
-  const { cluster, external, balancer, node } = addresses[family]
-  const to = (from: Sender, address: string, port: number) => ({ from, to: address, port })
-  const clusterIP = (from: Sender) => to(from, cluster, 80)
-  const port = (from: Sender) => to(from, node, nodePort)
+const to = (from: Sender, address: string, port: number) => ({ from, to: address, port })
+const ways = (family: IPFamily) => ({
+  ...addresses[family],
+  clusterIP: (from: Sender) => to(from, addresses[family].cluster, 80),
+  port: (from: Sender) => to(from, addresses[family].node, nodePort),
+})
+
+const insideCases = (family: IPFamily): readonly Case[] => {
+  const { cluster, external, balancer, clusterIP, port } = ways(family)
   return [
     {
       name: 'a pod reaches every endpoint of a cluster IP, and they see its own address',
@@ -198,6 +202,12 @@ const cases = (family: IPFamily): readonly Case[] => {
       endpoints: { a: ready },
       attempts: [{ ...clusterIP('a'), expect: ['a'], sees: 'node' }],
     },
+  ]
+}
+
+const outsideCases = (family: IPFamily): readonly Case[] => {
+  const { external, balancer, clusterIP, port } = ways(family)
+  return [
     {
       name: 'node port, external IP and load balancer address reach every endpoint, masqueraded',
       service: balancedService(family),
@@ -244,6 +254,12 @@ const cases = (family: IPFamily): readonly Case[] => {
         { ...to('pod', balancer, 80), expect: ['remote'], sees: 'client' },
       ],
     },
+  ]
+}
+
+const choiceCases = (family: IPFamily): readonly Case[] => {
+  const { external, balancer, clusterIP, port } = ways(family)
+  return [
     {
       name: 'internal policy Local stays on this node',
       service: service(family, { internalTrafficPolicy: 'Local' }),
@@ -281,6 +297,8 @@ const cases = (family: IPFamily): readonly Case[] => {
     },
   ]
 }
+
+const cases = (family: IPFamily): readonly Case[] => [...insideCases(family), ...outsideCases(family), ...choiceCases(family)]
 
 const enough = 40
 
