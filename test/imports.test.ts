@@ -135,6 +135,43 @@ t.test('files are small, named for what they own, and open with it', async t => 
   t.same(mute, [], 'each file begins with a comment')
 })
 
+interface OpenFunction {
+  readonly line: number
+  readonly indent: number
+  inner: number
+}
+
+// Biome lays the source out: what a line opens is closed by the next line of the same indentation that begins with a bracket.
+const opensFunction = (line: string): boolean =>
+  /(=>|\)|\): [^=]*) \{$/.test(line) &&
+  !/^\s*(\} )?(if|else|for|while|switch|do|try|catch|finally|return|class|case)\b/.test(line)
+
+/** Functions with more than `most` lines of their own: those of functions inside them, as in what createX returns, are theirs. */
+const longFunctions = ({ path, text }: Source, most: number): readonly string[] => {
+  const open: OpenFunction[] = []
+  const long: string[] = []
+  for (const [index, line] of text.split('\n').entries()) {
+    const indent = line.search(/\S/)
+    const last = open.at(-1)
+    if (last !== undefined && indent <= last.indent && /^\s*[})\]]/.test(line)) {
+      const lines = index - last.line + 1
+      if (lines - last.inner > most) long.push(`${path}:${last.line + 1}: ${lines - last.inner} lines`)
+      open.pop()
+      const outer = open.at(-1)
+      if (outer !== undefined) outer.inner += lines
+    }
+    // A branch of `? :` is closed two further in.
+    if (opensFunction(line)) open.push({ line: index, indent: /^\s*[?:] /.test(line) ? indent + 2 : indent, inner: 0 })
+  }
+  return [...long, ...open.map(it => `${path}:${it.line + 1}: an end was not found`)]
+}
+
+t.test('functions are short', async t => {
+  const all = (most: number) => sources.flatMap(path => longFunctions(fileOf(path), most))
+  t.same(all(60), [])
+  t.ok(all(30).length > 20, 'the measure finds functions at all')
+})
+
 t.test('modules keep no state of their own and leave nothing for later', async t => {
   t.same(
     sources.filter(path => /^(export )?(let|var) /m.test(fileOf(path).text)),
