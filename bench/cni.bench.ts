@@ -1,6 +1,6 @@
 // The network plugin against bridge + host-local + portmap of the CNI project, as libcni runs them: the plugins one after the other,
 // ADD in order, DEL in reverse. Ours goes through the shim to a daemon. Both in one namespace that stands for the node, turn by turn.
-// Prints one JSON line: milliseconds, medians, and ours divided by theirs. Needs root and the plugins in /usr/lib/cni.
+// Prints figures: milliseconds, medians. Needs root and the plugins in /usr/lib/cni.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -13,6 +13,7 @@ import { systemClock } from '../host/clock.ts'
 import { systemExec } from '../host/exec.ts'
 import { silentLog } from '../host/log.ts'
 import { uniqueName } from '../test/support/names.ts'
+import { median, print } from './figure.ts'
 
 const serialRounds = 15
 const concurrentRounds = 10
@@ -73,7 +74,6 @@ const remove = async (chain: Chain, pod: PodNetns, portMappings: readonly object
     await runPlugin(chain, conf, 'DEL', pod, { runtimeConfig: { portMappings }, prevResult })
 }
 
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 const timed = async <T>(run: () => Promise<T>): Promise<readonly [number, T]> => {
   const start = systemClock.monotonic()
   const value = await run()
@@ -89,14 +89,14 @@ const withNetns = async <T>(id: string, run: (pod: PodNetns) => Promise<T>): Pro
   }
 }
 
-const round = (ms: number) => Math.round(ms * 10) / 10
-const figure = (ours: readonly number[], theirs: readonly number[]) => ({
-  ours: round(median(ours)),
-  theirs: round(median(theirs)),
-  ratio: Math.round((median(ours) / median(theirs)) * 100) / 100,
-})
+const report = (figure: string, [ours = [], theirs = []]: readonly (readonly number[])[], atMost?: number): void =>
+  print({
+    figure,
+    ...{ unit: 'ms', ours: median(ours), peer: 'bridge + host-local + portmap', theirs: median(theirs), of: ours.length },
+    ...(atMost !== undefined && { atMost }),
+  })
 
-const serial = async (name: string, chains: readonly Chain[], portMappings: readonly object[]) => {
+const serial = async (what: string, name: string, chains: readonly Chain[], portMappings: readonly object[], atMost: number) => {
   const times = chains.map(() => ({ add: [] as number[], del: [] as number[], both: [] as number[] }))
   for (let i = 0; i <= serialRounds; i += 1)
     for (const [at, chain] of chains.entries())
@@ -109,8 +109,10 @@ const serial = async (name: string, chains: readonly Chain[], portMappings: read
         times[at]?.del.push(delMs)
         times[at]?.both.push(addMs + delMs)
       })
-  const [ours, theirs] = times
-  return Object.fromEntries((['add', 'del', 'both'] as const).map(key => [key, figure(ours?.[key] ?? [], theirs?.[key] ?? [])]))
+  const of = (key: 'add' | 'del' | 'both') => times.map(it => it[key])
+  report(`CNI ADD${what}`, of('add'))
+  report(`CNI DEL${what}`, of('del'))
+  report(`CNI ADD + DEL${what}`, of('both'), atMost)
 }
 
 const concurrent = async (name: string, chains: readonly Chain[]) => {
@@ -130,7 +132,7 @@ const concurrent = async (name: string, chains: readonly Chain[]) => {
   } finally {
     for (const id of ids.flat()) await systemExec.try(['ip', 'netns', 'del', id])
   }
-  return figure(times[0] ?? [], times[1] ?? [])
+  report(`${concurrency} ADDs at once, all right`, times, 0.5)
 }
 
 /** What runs as the daemon, in a process of its own as it would be. */
@@ -157,10 +159,9 @@ const measure = async (name: string) => {
   try {
     await started
     const chains = [ourChain(join(dir, 'bin'), join(dir, 'data')), goChain(join(dir, 'go'))]
-    const plain = await serial(name, chains, [])
-    const hostPort = await serial(name, chains, [{ hostPort: 8000, containerPort: 80, protocol: 'tcp' }])
-    const fifty = await concurrent(name, chains)
-    console.log(JSON.stringify({ bench: 'cni', unit: 'ms', plain, hostPort, [`add${concurrency}`]: fifty }))
+    await serial('', name, chains, [], 0.5)
+    await serial(' with a hostPort', name, chains, [{ hostPort: 8000, containerPort: 80, protocol: 'tcp' }], 0.3)
+    await concurrent(name, chains)
   } finally {
     watched.stop()
     await watched.ended.catch(() => undefined)

@@ -1,5 +1,5 @@
 // Service routing, our side: the first sync of 1,000 and 10,000 Services of 2 endpoints, one Service more, one endpoint gone, the
-// event loop's delay meanwhile, memory, and a restart onto the full table. One JSON line per size; real nft in a namespace of its own.
+// event loop's delay meanwhile, memory, and a restart onto the full table. Prints figures; real nft in a namespace of its own.
 // With --run SIZE it measures one size in this process: memory of one size must not be seen in the next one.
 
 import { readFile } from 'node:fs/promises'
@@ -13,6 +13,7 @@ import { silentLog } from '../host/log.ts'
 import { createProxy } from '../proxy/main.ts'
 import type { SyncReport } from '../proxy/proxier.ts'
 import { createNetns, type Netns } from '../test/support/netns.ts'
+import { median, print } from './figure.ts'
 
 const sizes = [1_000, 10_000]
 const repetitions = 15
@@ -62,14 +63,12 @@ const timed = async (run: () => Promise<void>): Promise<number> => {
   await run()
   return systemClock.monotonic() - began
 }
-const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN
-const round = (value: number) => Math.round(value * 10) / 10
 const residentMb = async (): Promise<number> => {
   const status = await readFile('/proc/self/status', 'utf8')
   return Math.round(Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024)
 }
 
-const measure = async (size: number): Promise<object> => {
+const measure = async (size: number): Promise<void> => {
   const netns = await createNetns()
   try {
     const stores: Stores = { services: createStore(), slices: createStore() }
@@ -115,27 +114,35 @@ const measure = async (size: number): Promise<object> => {
     const restartDelayMs = delay.percentile(99) / 1e6
     delay.disable()
     await again.proxy.stop()
-    return {
-      bench: 'services',
-      services: size,
-      firstSyncMs: round(firstMs),
-      transactions: first.reports[0]?.counts.transactions,
-      loopDelayP99Ms: round(firstDelayMs),
-      loopDelayMaxMs: round(worstDelayMs),
-      oneMoreMs: round(median(more)),
-      oneMoreOperations: first.reports[1]?.counts.operations,
-      endpointGoneMs: round(median(fewer)),
-      restartMs: round(restart),
-      restartLoopDelayP99Ms: round(restartDelayMs),
-      rssMb: { idle: idleMb, withObjects: filledMb, synced: syncedMb },
-    }
+    const of = `${size} Services`
+    print({
+      figure: `${of}: first sync`,
+      unit: 'ms',
+      ours: firstMs,
+      note: `${first.reports[0]?.counts.transactions} transactions`,
+    })
+    print({ figure: `${of}: one more`, unit: 'ms', ours: median(more), of: repetitions })
+    print({ figure: `${of}: an endpoint gone`, unit: 'ms', ours: median(fewer), of: repetitions })
+    print({ figure: `${of}: a restart onto the full table`, unit: 'ms', ours: restart })
+    print({
+      figure: `${of}: event loop delay of the first sync, p99`,
+      ...{
+        unit: 'ms',
+        ours: firstDelayMs,
+        note: `longest ${Math.round(worstDelayMs)} ms, p99 of the restart ${Math.round(restartDelayMs)} ms`,
+      },
+    })
+    print({
+      figure: `${of}: RSS of a process with nothing but the proxy`,
+      ...{ unit: 'MB', ours: syncedMb, note: `idle ${idleMb}, with the objects ${filledMb}` },
+    })
   } finally {
     await netns.remove()
   }
 }
 
 const [, , flag, size] = process.argv
-if (flag === '--run') console.log(JSON.stringify(await measure(Number(size))))
+if (flag === '--run') await measure(Number(size))
 else
   for (const each of flag === undefined ? sizes : [Number(flag)]) {
     const argv = [process.execPath, fileURLToPath(import.meta.url), '--run', String(each)]
