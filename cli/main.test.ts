@@ -1,4 +1,4 @@
-import { mkdtemp, rm, symlink } from 'node:fs/promises'
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -52,8 +52,41 @@ t.test('bin/nodelet starts from anywhere, by its name or through links', async t
   t.equal((await systemExec.run([join(folder, 'kubelet'), '--version'])).stdout.trim(), `Kubernetes v1.36.3+nodelet.${version}`)
 })
 
-t.test('a wrong call ends with 2 and a line on stderr', async t => {
-  const { exitCode, stderr } = await systemExec.try([program, 'proxy', '--bind-address=x'])
-  t.equal(exitCode, 2)
-  t.equal(stderr.trim(), 'nodelet proxy: --bind-address: "x": want an IPv4 or IPv6 address')
+t.test('what is called or configured in a wrong way is one line that says what, and what would be right', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'nodelet-bin-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const kubelet = join(folder, 'kubelet.yaml')
+  await writeFile(kubelet, 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPod: 30\n')
+  const broken = join(folder, 'broken.yaml')
+  await writeFile(broken, 'a: [\n')
+  const none = join(folder, 'none.yaml')
+  const calls: readonly (readonly [string, readonly string[], string | RegExp])[] = [
+    ['an unknown flag', ['agent', '--no-such-flag'], 'nodelet agent: --no-such-flag: unknown flag'],
+    ['a value that is none', ['agent', '--max-pods=many'], 'nodelet agent: --max-pods: "many": want a whole number'],
+    [
+      'an unknown field',
+      ['agent', '--config', kubelet],
+      `nodelet agent: ${kubelet}: maxPod: 30: unknown field; did you mean "maxPods"?`,
+    ],
+    ['a file that is not there', ['agent', '--config', none], `nodelet agent: --config: ${none}: no such file`],
+    ['a file that is no YAML', ['agent', '--config', broken], /^nodelet agent: .*broken\.yaml: line 2: .+$/],
+    [
+      'a file of another kind',
+      ['agent', '--nodelet-config', kubelet],
+      /kubelet\.yaml: want apiVersion: nodelet\.dev\/v1alpha1, .+$/,
+    ],
+    ["a flag of kube-proxy's", ['proxy', '--bind-address=x'], 'nodelet proxy: --bind-address: "x": want an IPv4 or IPv6 address'],
+  ]
+  const results = await Promise.all(calls.map(([, argv]) => systemExec.try([program, ...argv])))
+  for (const [index, [name, , expected]] of calls.entries()) {
+    const { exitCode, stdout, stderr } = results[index]!
+    t.match({ exitCode, stdout, line: stderr.trimEnd() }, { exitCode: 2, stdout: '', line: expected }, name)
+    t.equal(stderr.split('\n').length, 2, `${name}: one line`)
+  }
+})
+
+t.test('the proxy alone says what it lacks, and where it runs', async t => {
+  const { exitCode, stderr } = await systemExec.try([program, 'proxy'])
+  t.equal(exitCode, 1)
+  t.match(stderr, /^nodelet proxy: running alone needs a client of the apiserver.*`nodelet agent --proxy-config FILE`.*\n$/)
 })

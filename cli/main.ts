@@ -21,7 +21,7 @@ const runProxy: Run = async argv => {
   if (!cleanup) {
     throw new Fault(
       'unsupported',
-      'the proxy does not run alone yet: `nodelet agent --proxy-config FILE` runs it in the daemon',
+      'running alone needs a client of the apiserver, which this version does not have: `nodelet agent --proxy-config FILE` runs the proxy in the daemon, `nodelet proxy --cleanup` removes its rules',
       { retry: 'never' },
     )
   }
