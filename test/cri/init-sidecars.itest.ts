@@ -7,6 +7,8 @@ import { createNode, isReady, statusOf, waitingReason } from '../support/node.ts
 
 const node = await createNode()
 t.setTimeout(0)
+// Most of their time is waiting.
+t.jobs = 4
 t.teardown(() => node.close())
 
 /** A folder of the host that every container of a pod has at /told; `lines` is what was written into its file. */

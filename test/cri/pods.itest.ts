@@ -9,6 +9,8 @@ import { waitFor } from '../support/wait.ts'
 
 const node = await createNode({ containerd: { images: [busyboxImage, webImage] } })
 t.setTimeout(0)
+// Most of their time is waiting.
+t.jobs = 4
 t.teardown(() => node.close())
 
 /** Takes a manifest away and waits until its pod is gone. */
@@ -78,13 +80,13 @@ for (const [policy, code, phase] of [
 ] as const) {
   t.test(`restartPolicy ${policy}, exit code ${code}: the pod has ${phase}`, async t => {
     const name = `ends-${policy.toLowerCase()}-${code}`
-    await node.write('ends.json', podOf(name, bareScript(`echo last words; exit ${code}`), { restartPolicy: policy }))
+    await node.write(`${name}.json`, podOf(name, bareScript(`echo last words; exit ${code}`), { restartPolicy: policy }))
     const pod = await node.until(name, it => it.status?.phase === phase)
     const reason = code === 0 ? 'Completed' : 'Error'
     t.match(statusOf(pod), { restartCount: 0, ready: false, state: { terminated: { exitCode: code, reason } } })
     t.match((await node.cli(['get', 'pods', name])).stdout, new RegExp(`0/1 +${reason} +0 `))
     t.equal((await node.cli(['logs', name])).stdout, 'last words\n'.trimEnd(), 'its log stays')
-    await end('ends.json', name)
+    await end(`${name}.json`, name)
   })
 }
 
@@ -159,22 +161,19 @@ t.test('of a removed pod nothing stays: sandbox, logs, volumes, cgroup, interfac
   await node.write('trace.json', podOf('trace', idle(), { volumes: [{ name: 'm', emptyDir: { medium: 'Memory' } }] }))
   const pod = await node.until('trace', isReady)
   const uid = pod.metadata.uid ?? ''
+  // The index of the other end of the pod's interface.
+  const index = await node.exec('trace', ['cat', '/sys/class/net/eth0/iflink'])
+  const namesIn = async (dir: string) => (await readdir(dir)).filter(it => it.includes(uid))
   const traces = async () => ({
-    sandboxes: (await node.containerd.cri.listPodSandbox()).length,
-    logs: (await readdir(node.podLogs)).filter(it => it.includes(uid)),
-    folders: (await readdir(`${node.rootDir}/pods`)).filter(it => it.includes(uid)),
-    interfaces: (await node.netns.run(['ip', '-br', 'link'])).stdout.split('\n').filter(it => it.startsWith('nlp')),
-    cgroups: (await systemExec.run(['find', '/sys/fs/cgroup', '-name', `*${uid}*`])).stdout,
+    sandboxes: (await node.containerd.cri.listPodSandbox()).filter(it => it.metadata.uid === uid).length,
+    logs: (await namesIn(node.podLogs)).length,
+    folders: (await namesIn(`${node.rootDir}/pods`)).length,
+    interfaces: (await node.netns.run(['ip', '-o', 'link'])).stdout.split('\n').filter(it => it.startsWith(`${index}: nlp`))
+      .length,
+    cgroups: (await systemExec.run(['find', '/sys/fs/cgroup/memory', '-name', `pod${uid}`])).stdout.split('\n').filter(Boolean)
+      .length,
   })
-  const during = await traces()
-  t.equal(during.sandboxes, 1)
-  t.equal(during.logs.length, 1)
-  t.equal(during.folders.length, 1)
-  t.equal(during.interfaces.length, 1)
-  t.match(during.cgroups, /kubepods\/besteffort\/pod/)
+  t.same(await traces(), { sandboxes: 1, logs: 1, folders: 1, interfaces: 1, cgroups: 1 })
   await end('trace.json', 'trace')
-  await waitFor('everything of it to go', async () => {
-    const now = await traces()
-    return now.sandboxes === 0 && now.logs.length + now.folders.length + now.interfaces.length === 0 && now.cgroups === ''
-  })
+  await waitFor('everything of it to go', async () => Object.values(await traces()).every(it => it === 0))
 })

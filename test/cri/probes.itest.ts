@@ -21,6 +21,52 @@ const clear = async (name: string) => {
 const fast = { periodSeconds: 1, failureThreshold: 1 }
 const fileThere = { exec: { command: ['test', '-e', '/tmp/fine'] } }
 
+/** The program of test/support/readiness-peer.ts in the node's namespace, asked line by line. */
+const startPeer = async (...args: readonly string[]) => {
+  const argv = node.netns.wrap([process.execPath, join(import.meta.dirname, '../support/readiness-peer.ts'), ...args])
+  const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] })
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
+  await lines.next()
+  return {
+    ask: async (line: string) => {
+      child.stdin.write(`${line}\n`)
+      return Number((await lines.next()).value)
+    },
+    end: async () => {
+      child.kill()
+      await once(child, 'exit')
+    },
+  }
+}
+
+const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
+
+await t.test('what a readiness probe answers reaches connections through the Service within 50 ms, both ways', async t => {
+  const clusterIP = '10.96.7.7'
+  const peer = await startPeer(nodeIP, '9000', clusterIP, '80')
+  t.teardown(() => peer.end())
+  const readinessProbe = { httpGet: { path: '/', host: nodeIP, port: 9000 }, ...fast }
+  const pod = podOf('flips', web({ readinessProbe }), {}, { labels: { app: 'flips' } })
+  await node.write('flips.json', [pod, service('flips', [{ port: 80, targetPort: 'http' }], { clusterIP })])
+  await node.until('flips', it => statusOf(it)?.state?.running)
+  await peer.ask('ready')
+  const out: number[] = []
+  const back: number[] = []
+  for (let round = 0; round < 5; round++) {
+    out.push(await peer.ask('unready'))
+    back.push(await peer.ask('ready'))
+  }
+  t.comment(`out of the Service: ${out.join(', ')} ms; back in: ${back.join(', ')} ms`)
+  t.ok(median(out) < 50, `out after ${median(out)} ms`)
+  t.ok(median(back) < 50, `back after ${median(back)} ms`)
+  const after = await node.pod('flips')
+  t.equal(after && statusOf(after)?.restartCount, 0, 'readiness restarts nothing')
+  await clear('flips')
+})
+
+// Most of their time is waiting.
+t.jobs = 4
+
 t.test('a liveness failure restarts its container and no other', async t => {
   const probed = script('touch /tmp/fine; exec sleep infinity', { name: 'probed', livenessProbe: { ...fileThere, ...fast } })
   await node.write('live.json', podOf('live', [probed, idle({ name: 'other' })]))
@@ -105,47 +151,4 @@ t.test('liveness against a port that nobody serves restarts again and again, wit
   const pod = await node.until('loop', it => waitingReason(it) === 'CrashLoopBackOff', 20_000)
   t.ok((statusOf(pod)?.restartCount ?? 0) >= 1)
   await clear('loop')
-})
-
-/** The program of test/support/readiness-peer.ts in the node's namespace, asked line by line. */
-const startPeer = async (...args: readonly string[]) => {
-  const argv = node.netns.wrap([process.execPath, join(import.meta.dirname, '../support/readiness-peer.ts'), ...args])
-  const child = spawn(argv[0] ?? '', argv.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] })
-  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
-  await lines.next()
-  return {
-    ask: async (line: string) => {
-      child.stdin.write(`${line}\n`)
-      return Number((await lines.next()).value)
-    },
-    end: async () => {
-      child.kill()
-      await once(child, 'exit')
-    },
-  }
-}
-
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
-
-t.test('what a readiness probe answers reaches connections through the Service within 50 ms, both ways', async t => {
-  const clusterIP = '10.96.7.7'
-  const peer = await startPeer(nodeIP, '9000', clusterIP, '80')
-  t.teardown(() => peer.end())
-  const readinessProbe = { httpGet: { path: '/', host: nodeIP, port: 9000 }, ...fast }
-  const pod = podOf('flips', web({ readinessProbe }), {}, { labels: { app: 'flips' } })
-  await node.write('flips.json', [pod, service('flips', [{ port: 80, targetPort: 'http' }], { clusterIP })])
-  await node.until('flips', it => statusOf(it)?.state?.running)
-  await peer.ask('ready')
-  const out: number[] = []
-  const back: number[] = []
-  for (let round = 0; round < 5; round++) {
-    out.push(await peer.ask('unready'))
-    back.push(await peer.ask('ready'))
-  }
-  t.comment(`out of the Service: ${out.join(', ')} ms; back in: ${back.join(', ')} ms`)
-  t.ok(median(out) < 50, `out after ${median(out)} ms`)
-  t.ok(median(back) < 50, `back after ${median(back)} ms`)
-  const after = await node.pod('flips')
-  t.equal(after && statusOf(after)?.restartCount, 0, 'readiness restarts nothing')
-  await clear('flips')
 })

@@ -17,6 +17,8 @@ const node = await createNode({
   },
 })
 t.setTimeout(0)
+// Most of their time is waiting.
+t.jobs = 4
 t.teardown(() => node.close())
 
 /** A pod of one container for each context, all started together; the container's name is the key. */
@@ -118,11 +120,11 @@ for (const [name, container, message] of [
   ],
 ] as const) {
   t.test(`refused with the kubelet's words: ${name}`, async t => {
-    await node.write('refused.json', podOf(name, idle(container)))
+    await node.write(`${name}.json`, podOf(name, idle(container)))
     const pod = await node.until(name, it => /^Create/.test(waitingReason(it) ?? '') && statusOf(it)?.state?.waiting?.message)
     t.match(statusOf(pod)?.state?.waiting?.message, message)
     t.match((await node.cli(['get', 'pods', name])).stdout, /0\/1 +CreateContainer(Config)?Error +0 /)
-    await node.remove('refused.json')
+    await node.remove(`${name}.json`)
     await node.gone(name)
   })
 }

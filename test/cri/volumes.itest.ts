@@ -7,6 +7,8 @@ import { waitFor } from '../support/wait.ts'
 
 const node = await createNode()
 t.setTimeout(0)
+// Most of their time is waiting.
+t.jobs = 4
 t.teardown(() => node.close())
 
 const mounts = (...paths: readonly string[]) => paths.map(name => ({ name, mountPath: `/${name}` }))
