@@ -1,11 +1,12 @@
 // One node with three pods on a bridge and another host on its uplink, each a network namespace of its own, as the proxy's contract
 // describes them. The other host also plays an endpoint on another node. Nobody has a way out of these five namespaces.
+import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect as connectSocket, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { Watched } from '../../host/exec.ts'
+import { systemExec, type Watched } from '../../host/exec.ts'
 import { type Attempt, addresses, type Outcome, type Sender, targetPort } from '../../proxy/backend.contract.ts'
 import { connect, createNetns, type Netns } from './netns.ts'
 import type { PeerAnswer, PeerRequest } from './peer.ts'
@@ -70,6 +71,8 @@ const addPod = async (node: Netns, pod: Netns, device: string, address: string, 
 }
 
 const setUpNode = async (node: Netns) => {
+  // the daemon does so for its own network; what the proxy gets here is a namespace that is ready
+  if (!existsSync('/proc/sys/net/bridge')) await systemExec.run(['modprobe', 'br_netfilter'])
   await node.run(['ip', 'link', 'add', 'nodelet0', 'type', 'bridge'])
   await node.run(['ip', 'addr', 'add', `${bridge.IPv4}/24`, 'dev', 'nodelet0'])
   await node.run(['ip', 'addr', 'add', `${bridge.IPv6}/64`, 'dev', 'nodelet0', 'nodad'])

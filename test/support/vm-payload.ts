@@ -1,0 +1,74 @@
+// The disk that brings this checkout into a test VM, mounted there at /opt: /opt/nodelet as `npm ci --omit=dev` leaves it, the
+// images that are asked for, and beside it, in /opt/dev, the packages that only tests import.
+import { cp, mkdir, readdir, readFile, readlink, stat, symlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { systemExec } from '../../host/exec.ts'
+import { imageArchives } from './images.ts'
+
+const root = join(import.meta.dirname, '../..')
+
+// Tools of the checkout that no test imports; they are large.
+const toolPackages = new Set(['@biomejs', '@esbuild', '@typescript', 'esbuild', 'typescript'])
+
+const exists = (path: string) =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )
+
+const copy = (from: string, to: string) => cp(from, to, { recursive: true, verbatimSymlinks: true })
+
+/** Every file that git tracks or would track, as it is now. */
+const copySources = async (target: string) => {
+  const argv = ['git', '-C', root, 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+  const { stdout } = await systemExec.run(argv)
+  for (const path of new Set(stdout.split('\0'))) {
+    if (path !== '' && (await exists(join(root, path)))) await copy(join(root, path), join(target, path))
+  }
+}
+
+interface Lock {
+  readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>
+}
+
+/** Names of the installed packages at the top of node_modules: those of the program, and those that only tests import. */
+const readPackages = async (): Promise<readonly [readonly string[], readonly string[]]> => {
+  const { packages } = JSON.parse(await readFile(join(root, 'package-lock.json'), 'utf8')) as Lock
+  const needed: string[] = []
+  const forTests: string[] = []
+  for (const [path, { dev = false }] of Object.entries(packages)) {
+    const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)$/.exec(path)?.[1]
+    if (name === undefined || !(await exists(join(root, path)))) continue
+    if (!dev) needed.push(name)
+    else if (!toolPackages.has(name.split('/')[0] ?? name)) forTests.push(name)
+  }
+  return [needed, forTests]
+}
+
+const copyPackages = async (names: readonly string[], target: string) => {
+  const modules = join(root, 'node_modules')
+  for (const name of names) await copy(join(modules, name), join(target, name))
+  await mkdir(join(target, '.bin'), { recursive: true })
+  for (const program of await readdir(join(modules, '.bin'))) {
+    const link = await readlink(join(modules, '.bin', program))
+    if (await exists(join(target, '.bin', link))) await symlink(link, join(target, '.bin', program))
+  }
+}
+
+/**
+ * Fills a folder with what the VM finds at /opt.
+ * @param images names of container images, whose archives are where test/support/images.ts looks for them
+ */
+export const fillPayload = async (folder: string, images: readonly string[]): Promise<void> => {
+  const checkout = join(folder, 'nodelet')
+  await mkdir(checkout, { recursive: true })
+  await copySources(checkout)
+  const [needed, forTests] = await readPackages()
+  await copyPackages(needed, join(checkout, 'node_modules'))
+  await copyPackages(forTests, join(folder, 'dev'))
+  for (const name of needed) {
+    await mkdir(dirname(join(folder, 'dev', name)), { recursive: true })
+    await symlink(`/opt/nodelet/node_modules/${name}`, join(folder, 'dev', name))
+  }
+  for (const archive of await imageArchives(images)) await copy(archive, join(checkout, archive.slice(root.length)))
+}

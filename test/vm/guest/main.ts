@@ -1,0 +1,50 @@
+// What runs in the VM of test/vm/debian.itest.ts, as root, once per boot. Ends with the code of a power cut after the first.
+// Arguments name the parts that run; none: all.
+import { readFile, writeFile } from 'node:fs/promises'
+import { cleanupChecks } from './cleanup.ts'
+import { kernelChecks } from './kernel.ts'
+import { limitChecks } from './limits.ts'
+import { addNetwork, logTail, setUp, startDaemon } from './node.ts'
+import { quickstartChecks } from './quickstart.ts'
+import { findRemains } from './remains.ts'
+import { check, say } from './report.ts'
+import { beforePowerCut, crashChecks, powerCutChecks } from './restart.ts'
+import { serveWeb, serviceChecks } from './services.ts'
+
+// The exit code by which test/support/vm.ts learns that the machine is to restart.
+const powerCut = 100
+const memory = '/opt/before-power-cut.json'
+
+const parts = process.argv.slice(2)
+const isAsked = (part: string) => parts.length === 0 || parts.includes(part)
+
+const firstBoot = async (): Promise<number> => {
+  if (isAsked('quickstart')) await quickstartChecks()
+  if (isAsked('kernel')) await kernelChecks('test/kernel/cgroup.itest.ts', 'test/kernel/services.itest.ts')
+  const before = await findRemains()
+  const isUp = await check('node: the daemon runs as a service, with the systemd driver and two address families', async () => {
+    await addNetwork()
+    await setUp()
+    await startDaemon()
+  })
+  if (!isUp) {
+    say(await logTail(20))
+    return 0
+  }
+  if (isAsked('limits')) await limitChecks()
+  if (isAsked('services')) await serviceChecks()
+  if (!isAsked('restart')) return 0
+  await serveWeb()
+  await crashChecks()
+  await writeFile(memory, JSON.stringify({ remains: [...before], ...(await beforePowerCut()) }))
+  return powerCut
+}
+
+const secondBoot = async (): Promise<number> => {
+  const { remains, ...before } = JSON.parse(await readFile(memory, 'utf8'))
+  await powerCutChecks(before)
+  await cleanupChecks(new Set(remains))
+  return 0
+}
+
+process.exitCode = await (process.env['BOOT'] === '1' ? firstBoot() : secondBoot())
