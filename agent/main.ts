@@ -16,7 +16,7 @@ import { createCni } from '../cni/plugin.ts'
 import { table as cniTable } from '../cni/portmap.ts'
 import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
 import { toFault } from '../cni/spec.ts'
-import { systemClock as clock, type Millis } from '../host/clock.ts'
+import { systemClock as clock, holdProcess, type Millis } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLink } from '../host/link.ts'
@@ -53,6 +53,7 @@ const defaultPodCIDRs = ['10.244.0.0/24']
 
 /** Runs the daemon until a signal ends it. @returns the exit code: 0 done, 1 failed while running, 2 usage or configuration wrong */
 export const run = async (argv: readonly string[]): Promise<number> => {
+  const held = holdProcess()
   try {
     const { config, warnings } = await loadAgentConfig(argv, machineConfig)
     if (process.getuid?.() !== 0)
@@ -69,6 +70,8 @@ export const run = async (argv: readonly string[]): Promise<number> => {
   } catch (error) {
     process.stderr.write(`nodelet agent: ${describe(error)}\n`)
     return isFault(error, 'bad-config') ? 2 : 1
+  } finally {
+    held.cancel()
   }
 }
 
@@ -80,7 +83,10 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   })
   process.on('unhandledRejection', error => log.error({ err: error }, `a failure that nobody handled: ${describe(error)}`))
   for (const folder of [config.stateDir, config.rootDir]) await mkdir(folder, { recursive: true, mode: 0o700 })
-  const { runtime, machinery, manifests, network, services, agent, server } = await assemble(config, startedAt, log)
+  const parts = await Promise.race([assemble(config, startedAt, log), signalled])
+  // Stopped before the runtime has answered for the first time: nothing runs that would have to be told.
+  if (parts === undefined) return 0
+  const { runtime, machinery, manifests, network, services, agent, server } = parts
   const housekeeping = housekeepingOf(config, runtime, agent, manifests, log)
   await server.listen()
   const running = startPods({ config, runtime, machinery, network, agent, log, signal: stopping.signal })

@@ -48,3 +48,9 @@ export const systemClock: Clock = {
       signal?.addEventListener('abort', onAbort, { once: true })
     }),
 }
+
+/** Keeps the process alive until cancelled: timers of the clock do not, and a daemon may have nothing but them to wait for. */
+export const holdProcess = (): Timer => {
+  const timer = setInterval(() => undefined, longestTimer)
+  return { cancel: () => clearInterval(timer) }
+}
