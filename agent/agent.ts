@@ -166,6 +166,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
       await Promise.race([adopted, clock.sleep(longestAdoptionMs, signal)])
       live.markSynced()
       prober.restore([])
+      catchUp(deps, pods, found.keys())
     },
     stop: () => {
       follower.stop()
@@ -252,15 +253,29 @@ const removeOrphans = async ({ volumes, cgroups, logs, log }: AgentDeps, known: 
   }
 }
 
+const refreshVolumes = ({ volumes, log }: AgentDeps, { pod }: PodWorker): void =>
+  void volumes
+    .refresh(pod)
+    .catch(error => log.warn({ pod: keyOf(pod), err: error }, `volumes could not be brought up to date: ${describe(error)}`))
+
+/** ConfigMaps and Secrets may have changed while no daemon ran: nobody tells of that. */
+const catchUp = (deps: AgentDeps, pods: Pods, adopted: Iterable<string>): void => {
+  for (const uid of adopted) {
+    const worker = pods.worker(uid)
+    if (worker?.phase !== 'syncing') continue
+    const { configMaps, secrets } = deps.volumes.references(worker.pod)
+    if (configMaps.size + secrets.size > 0) refreshVolumes(deps, worker)
+  }
+}
+
 /** A ConfigMap or Secret that changes is written into the volumes of the pods that use it; those that wait for it try again. */
-const followReferences = ({ configMaps, secrets, volumes, log }: AgentDeps, pods: Pods): void => {
+const followReferences = (deps: AgentDeps, pods: Pods): void => {
+  const { configMaps, secrets, volumes } = deps
   const concern = (kind: 'configMaps' | 'secrets', object: KubeObject) => {
     for (const worker of pods.workers()) {
       if (worker.phase !== 'syncing' || !volumes.references(worker.pod)[kind].has(keyOf(object))) continue
       if (worker.waiting.size > 0 || worker.lastError !== undefined) worker.poke()
-      volumes
-        .refresh(worker.pod)
-        .catch(error => log.warn({ pod: keyOf(worker.pod), err: error }, 'volumes could not be brought up to date'))
+      refreshVolumes(deps, worker)
     }
   }
   const onlyChanges = <T extends KubeObject>(source: Source<T>, kind: 'configMaps' | 'secrets') => {

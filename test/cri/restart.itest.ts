@@ -21,8 +21,8 @@ await node.write('echo.json', [
   podOf('echo', [], await trafficPod(['serve', '7000'], 7000), { labels: { app: 'echo' } }),
   service('echo', [{ port: 7, targetPort: 7000, nodePort: 30_007 }], { type: 'NodePort', clusterIP: '10.96.0.77' }),
 ])
-await node.write('web.json', [
-  configMap('page', { 'index.html': 'hello' }),
+const web = (page: string) => [
+  configMap('page', { 'index.html': page }),
   podOf(
     'web',
     script('exec httpd -f -p 80 -h /www', {
@@ -44,7 +44,8 @@ await node.write('web.json', [
     },
     { annotations: { 'kubernetes.io/egress-bandwidth': '100M' } },
   ),
-])
+]
+await node.write('web.json', web('hello'))
 for (const name of ['echo', 'web']) await node.until(name, isReady)
 
 /** What a pod's status must not change by a restart of the daemon. */
@@ -98,6 +99,19 @@ for (const [how, end] of [
       t.ok(good > atLeast, `${good} of them were good`)
     }
   })
+
+t.test('a ConfigMap that changed while no daemon ran is written into the volumes of the pods that go on', async t => {
+  const before = await statuses()
+  const page = () => node.curl(`http://${nodeIP}:18080/`)
+  await node.kill9()
+  await node.write('web.json', web('hello again'))
+  await node.start()
+  await waitFor('the other page', async () => (await page()) === 'hello again', 5_000).catch(() => undefined)
+  t.equal(await page(), 'hello again')
+  t.same(await statuses(), before, 'and nothing else happens to them')
+  await node.write('web.json', web('hello'))
+  await waitFor('the first page', async () => (await page()) === 'hello', 5_000)
+})
 
 t.test('--cleanup while a daemon runs is refused in one line', async t => {
   const { exitCode, stdout, stderr } = await node.cleanup()
