@@ -12,7 +12,7 @@ import { containerResources, type ResourceContext, sandboxResources } from './re
 import { toSandboxConfig } from './sandbox.ts'
 import { containerSecurity, type SecurityOptions, sandboxSecurity, sandboxSysctls, verifyRunAsNonRoot } from './security.ts'
 import { latest, type Seen } from './seen.ts'
-import type { Image } from './steps.ts'
+import type { Image } from './step-context.ts'
 import type { Volumes } from './volumes/volumes.ts'
 
 export interface PartsDeps {
