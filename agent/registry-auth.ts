@@ -1,9 +1,11 @@
 // Which credentials an image is pulled with: those of the pod's imagePullSecrets that fit the image, the most specific first. Pure.
 // A secret that cannot be read is named, never quoted.
 // Follows k8s.io: Pull an Image from a Private Registry; Images: interpretation of config.json.
+
 import type { AuthConfig } from '../api/cri/types.ts'
 import type { Secret } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
+import { byText } from '../host/order.ts'
 import { parseImageName } from './image-name.ts'
 
 interface Credential {
@@ -92,9 +94,7 @@ export const credentialsFor = (image: string, secrets: readonly Secret[]): reado
   const { domain, path } = parseImageName(image)
   const credentials = secrets.flatMap(read)
   // more specific paths sort after their prefixes: reversed, they are tried first
-  const fitting = credentials
-    .filter(({ key }) => fits(key, `${domain}/${path}`))
-    .sort((a, b) => (a.key < b.key ? 1 : a.key > b.key ? -1 : 0))
+  const fitting = credentials.filter(({ key }) => fits(key, `${domain}/${path}`)).sort((a, b) => byText(b.key, a.key))
   const chosen =
     fitting.length > 0 || domain !== 'docker.io' ? fitting : credentials.filter(({ key }) => key === 'index.docker.io')
   return chosen.map(({ auth }) => auth)

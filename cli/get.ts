@@ -1,8 +1,10 @@
 // nodelet get: lists the pods, Services, endpoints, the node and its problems, as tables, JSON, YAML or names.
 // Asks the daemon and prints; what the columns say is worked out in cli/columns.ts.
+
 import type { EndpointSlice, KubeObject, List, Problems } from '../agent/server/wire.ts'
 import { systemClock } from '../host/clock.ts'
 import { Fault } from '../host/fault.ts'
+import { byText } from '../host/order.ts'
 import {
   byService,
   type Columns,
@@ -131,7 +133,7 @@ const print = async (
     ...cells,
     ...(wide ? more : []),
   ]
-  const sorted = items.toSorted((a, b) => compare(keyOf(a), keyOf(b)))
+  const sorted = items.toSorted((a, b) => byText(keyOf(a), keyOf(b)))
   const rows = sorted.map(item => {
     const { cells, wide: more } = columns.row(item, now)
     return line(item.metadata.namespace ?? 'default', cells, more)
@@ -142,7 +144,6 @@ const print = async (
 }
 
 const keyOf = ({ metadata }: KubeObject): string => `${metadata.namespace ?? 'default'}/${metadata.name}`
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 const showProblems = async ({ format }: Asked, daemon: Daemon, { out, err }: Output): Promise<number> => {
   const problems = await daemon.json<Problems>('/v1/problems')

@@ -1,8 +1,10 @@
 // What the files of a folder ask for, all together: the objects, and what is wrong with which document. Pure.
 // A broken document harms nothing else: the object that it stood for keeps its last good version; while a file has a document
 // that cannot even be told by name, nothing that the file gave before is taken away.
+
 import { identityOf, type Manifest, readManifest, withoutNulls } from '../../api/validate/manifest.ts'
 import { describeProblem, type Problem } from '../../api/validate/problem.ts'
+import { byText } from '../../host/order.ts'
 import { contentHash, manifestKey, onThisNode, staticPodName } from './identity.ts'
 import { type FileDocument, parseManifests } from './parse.ts'
 
@@ -126,7 +128,7 @@ export const unreadableShare = (file: string, message: string, before: FileShare
 
 /** All files together: of two documents with one kind, namespace and name the first wins, by file name and then by place. */
 export const combine = (shares: readonly FileShare[]): Desired => {
-  const inOrder = [...shares].sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : 0))
+  const inOrder = [...shares].sort((a, b) => byText(a.file, b.file))
   const problems = inOrder.flatMap(share => share.problems)
   const objects = new Map<string, DesiredObject>()
   for (const object of inOrder.flatMap(share => share.objects)) {

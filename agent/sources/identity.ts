@@ -1,9 +1,11 @@
 // Who an object of a folder is: namespace, name on this node, uid. Pure.
 // Follows the kubelet's static pods (k8s.io: Create static Pods): name suffixed by the node's, a uid that is a hash, so that a changed
 // manifest is another pod and an unchanged one is the same after every restart.
+
 import { createHash } from 'node:crypto'
 import type { KubeObject, ObjectMeta, Pod } from '../../api/types.ts'
 import type { Manifest } from '../../api/validate/manifest.ts'
+import { byText } from '../../host/order.ts'
 
 export const configHashAnnotation = 'kubernetes.io/config.hash'
 export const configSourceAnnotation = 'kubernetes.io/config.source'
@@ -12,7 +14,7 @@ export const configSeenAnnotation = 'kubernetes.io/config.seen'
 const sorted = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(sorted)
   if (typeof value !== 'object' || value === null) return value
-  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  const entries = Object.entries(value).sort(([a], [b]) => byText(a, b))
   return Object.fromEntries(entries.map(([key, inner]) => [key, sorted(inner)]))
 }
 

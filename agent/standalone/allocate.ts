@@ -2,9 +2,11 @@
 // give the same result. An address is looked for first where a hash of the Service's name points, so that a lost memory mostly
 // leads to the same addresses again. What a manifest names is taken as it is or refused, never replaced by something else.
 // Stands in for the apiserver's allocation of a created Service (k8s.io: Service ClusterIP allocation).
+
 import { fullName } from '../../api/pod.ts'
 import type { Service } from '../../api/types.ts'
 import { addressAt, type Cidr, canonicalAddress, parseCidr } from '../../host/address.ts'
+import { byText } from '../../host/order.ts'
 import { claimClusterIPs, claimNamed, rangeOf } from './cluster-ips.ts'
 import { chooseFamilies, type FamilyChoice, isHeadless } from './families.ts'
 import { claimNamedPort, claimNodePorts, mayHaveNodePorts, type PortRange, type PortsHeld, portKey } from './node-ports.ts'
@@ -162,7 +164,7 @@ export const createLedger = (rules: AllocationRules): Ledger => {
   const books: Books = { rules, addresses: createPool(rules.reserved), ports: createPool<number>(), held: new Map() }
   return {
     placeAll: (services, remembered) => {
-      const ordered = [...services].sort((a, b) => (serviceKey(a) < serviceKey(b) ? -1 : 1))
+      const ordered = [...services].sort((a, b) => byText(serviceKey(a), serviceKey(b)))
       for (const service of ordered) claimRemembered(books, service, remembered[serviceKey(service)])
       for (const service of ordered) claimWritten(books, service)
       return new Map(ordered.map(service => [serviceKey(service), place(books, service)]))
