@@ -85,6 +85,21 @@ export const firstAttempt = (timing: ProbeTiming, startedAt: Millis, now: Millis
 /** When the next attempt is due: one period after the last one was, or at once when that one took longer. */
 export const nextAttempt = (timing: ProbeTiming, lastDue: Millis, now: Millis): Millis => Math.max(lastDue + timing.periodMs, now)
 
+// A server listens a moment after its process has started: asked at once it refuses, asked a whole period later it was kept waiting.
+const firstEarlyMs = 25
+
+/**
+ * When to ask out of turn, between the first attempt and the second, a container that was not ready at the first: soon, then less and
+ * less often. The kubelet too asks for readiness out of turn, whenever it syncs a pod that is not ready. Only good answers count.
+ * @param early how many attempts were out of turn so far
+ * @param next when the second attempt is due
+ * @returns undefined when it is not worth it any more, or not for this kind: liveness passes until it fails
+ */
+export const earlyAttempt = (kind: ProbeKind, early: number, next: Millis, now: Millis): Millis | undefined => {
+  const due = now + firstEarlyMs * 2 ** early
+  return kind !== 'liveness' && due < next ? due : undefined
+}
+
 /** The probe of one kind in a container's spec. */
 export const probeOf = (container: Container, kind: ProbeKind): Probe | undefined =>
   ({ startup: container.startupProbe, liveness: container.livenessProbe, readiness: container.readinessProbe })[kind]
