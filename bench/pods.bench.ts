@@ -2,6 +2,7 @@
 // containerd of its own with the same images; turn by turn; Ready is what the agent says, the rest is what the runtime shows.
 // Prints figures; needs root, Debian's containerd and CNI plugins, and the kubelet (peers.ts).
 import { rename, rm, writeFile } from 'node:fs/promises'
+import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
 import type { Pod } from '../api/types.ts'
 import { systemClock as clock } from '../host/clock.ts'
 import { webImage } from '../test/support/images.ts'
@@ -59,6 +60,7 @@ const pidOf = async ({ containerd }: Node, id: string): Promise<number> => {
 
 interface Times {
   readonly start: number
+  readonly alone: number
   readonly probedStart: number
   readonly restart: number
   readonly stop: number
@@ -90,6 +92,30 @@ const killContainer = async (node: Node, name: string): Promise<number> => {
   return clock.monotonic() - began
 }
 
+/** The same pod with nobody in between: what no agent can be faster than. */
+const callAlone = async ({ containerd, address }: Node, index: number): Promise<number> => {
+  const { cri, cgroupParent, dir } = containerd
+  const name = `alone-${index}`
+  const sandbox: PodSandboxConfig = {
+    metadata: { name, uid: `${name}-${address}`, namespace: 'default', attempt: 0 },
+    ...{ hostname: name, logDirectory: `${dir}/logs/${name}`, labels: {}, annotations: {}, portMappings: [] },
+    linux: { cgroupParent: `${cgroupParent}/alone`, securityContext: { namespaceOptions: {} } },
+  }
+  const container: ContainerConfig = {
+    metadata: { name: 'web', attempt: 0 },
+    image: { image: webImage },
+    logPath: 'web.log',
+    linux: {},
+  }
+  const began = clock.monotonic()
+  const id = await cri.runPodSandbox(sandbox)
+  await cri.startContainer(await cri.createContainer(id, container, sandbox))
+  const took = clock.monotonic() - began
+  await cri.stopPodSandbox(id)
+  await cri.removePodSandbox(id)
+  return took
+}
+
 const round = async (node: Node, index: number): Promise<Times> => {
   const [plain, probed] = [`plain-${index}`, `probed-${index}`]
   const start = await startPod(node, plain, false)
@@ -98,11 +124,13 @@ const round = async (node: Node, index: number): Promise<Times> => {
   const stop = await stopPod(node, plain)
   const probedStart = await startPod(node, probed, true)
   await stopPod(node, probed)
-  return { start, probedStart, restart, stop }
+  const alone = await callAlone(node, index)
+  return { start, alone, probedStart, restart, stop }
 }
 
 const figures: readonly (readonly [keyof Times, string, number | undefined])[] = [
   ['start', 'pod from the folder: file written to Ready', 0.5],
+  ['alone', 'the CRI calls alone, each with its pod network', undefined],
   ['probedStart', 'the same with a readiness probe', undefined],
   ['stop', 'file removed to sandbox gone', 0.5],
   ['restart', 'container killed to running again, first restart', 0.5],
