@@ -65,10 +65,16 @@ t.test('what is not there or not understood', async t => {
 })
 
 t.test('logs: all, the end of them, of one container, of the one before', async t => {
-  t.same((await out('logs', 'talks')).split('\n').toSorted(), ['one', 'three', 'two'])
-  t.equal(await out('logs', '--tail', '1', 'talks'), 'three')
+  const lines = (await out('logs', 'talks')).split('\n')
+  t.same(lines.toSorted(), ['one', 'three', 'two'])
+  // The runtime reads the two streams of a container each by itself: which of two lines came last is its to say.
+  const last = lines.at(-1) ?? ''
+  t.equal(await out('logs', '--tail', '1', 'talks'), last)
   t.equal(await out('logs', 'talks', '-c', 'side'), 'beside')
-  t.match(await out('logs', '--timestamps', '--tail=1', 'talks'), /^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d) three$/)
+  t.match(
+    await out('logs', '--timestamps', '--tail=1', 'talks'),
+    new RegExp(`^\\d{4}-\\d\\d-\\d\\dT[\\d:.]+(Z|[+-]\\d\\d:\\d\\d) ${last}$`),
+  )
   await node.until('dies', it => statusOf(it)?.state?.waiting?.reason === 'CrashLoopBackOff')
   t.match(await out('logs', '-p', 'dies'), /^life/)
 })
