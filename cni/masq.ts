@@ -21,36 +21,50 @@ const multicast = { IPv4: '224.0.0.0/4', IPv6: 'ff00::/8' } as const
 const subnetsOf = (networks: readonly Network[]): readonly Cidr[] =>
   networks.flatMap(network => toRangeSets(network.ranges).flatMap(set => set.map(range => range.subnet)))
 
+const masqueraded = (networks: readonly Network[]): readonly Cidr[] => subnetsOf(networks.filter(network => network.ipMasq))
+
 const texts = (cidrs: readonly Cidr[], family: Family): readonly string[] => [
   ...new Set(cidrs.filter(cidr => cidr.family === family).map(cidr => cidr.text)),
 ]
 
 const body = (elements: readonly string[]): string => (elements.length === 0 ? '' : ` elements = { ${elements.join(', ')} };`)
 
-const setText = (name: string, type: string, elements: readonly string[]): string =>
-  `  set ${name} { type ${type}; flags interval; auto-merge;${body(elements)} }`
-
 const mapText = (name: string, key: string, target: string, elements: readonly PortElement[]): string =>
   `  map ${name} { typeof ${key} : ${target};${body(elements.filter(it => it.map === name).map(it => `${it.key} : ${it.target}`))} }`
 
-const familyText = (family: Family, networks: readonly Network[], elements: readonly PortElement[]): readonly string[] => {
-  const [address, type, digit] = family === 'IPv4' ? (['ip', 'ipv4_addr', 4] as const) : (['ip6', 'ipv6_addr', 6] as const)
-  const exempt = networks.flatMap(network => network.nonMasqueradeCIDRs.map(text => parseCidr(text) as Cidr))
-  const pods = subnetsOf(networks)
+const words = { IPv4: { address: 'ip', digit: 4 }, IPv6: { address: 'ip6', digit: 6 } } as const
+const families = ['IPv4', 'IPv6'] as const
+
+const mapsText = (family: Family, elements: readonly PortElement[]): readonly string[] => {
+  const { address, digit } = words[family]
   return [
-    setText(`pods${digit}`, type, texts(pods, family)),
-    setText(`masquerade${digit}`, type, texts(subnetsOf(networks.filter(network => network.ipMasq)), family)),
-    setText(`unchanged${digit}`, type, [...texts([...pods, ...exempt], family), multicast[family]]),
     mapText(`hostports${digit}`, `${address} daddr . meta l4proto . th dport`, `${address} daddr . th dport`, elements),
     mapText(`anyports${digit}`, 'meta l4proto . th dport', `${address} daddr . th dport`, elements),
   ]
 }
 
-const chains = (bridges: readonly string[]): readonly string[] => [
+const sourceRules = (cidrs: readonly Cidr[], what: string): readonly string[] =>
+  families.flatMap(family => texts(cidrs, family).map(text => `    ${words[family].address} saddr ${text} ${what}`))
+
+/** Leaves alone what stays among pods or where the configuration says so. Whoever jumps here comes from a pod. */
+const masqueradeChain = (family: Family, networks: readonly Network[]): readonly string[] => {
+  const { address, digit } = words[family]
+  const exempt = networks.flatMap(network => network.nonMasqueradeCIDRs.map(text => parseCidr(text) as Cidr))
+  const unchanged = [...texts([...subnetsOf(networks), ...exempt], family), multicast[family]]
+  return [
+    `  chain leave${digit} {`,
+    ...unchanged.map(text => `    ${address} daddr ${text} return`),
+    '    masquerade fully-random',
+    '  }',
+  ]
+}
+
+// Ranges stand in rules and not in sets: the kernel shows the content of a set of intervals only a moment after the rules of the same
+// transaction are in use, and a connection that began in that moment would leave with the pod's own address.
+const chains = (networks: readonly Network[], bridges: readonly string[]): readonly string[] => [
   '  chain hostports {',
-  `    ip saddr @pods4 meta mark set meta mark or ${mark}`,
+  ...sourceRules(subnetsOf(networks), `meta mark set meta mark or ${mark}`),
   `    ip saddr 127.0.0.0/8 meta mark set meta mark or ${mark}`,
-  `    ip6 saddr @pods6 meta mark set meta mark or ${mark}`,
   '    dnat ip to ip daddr . meta l4proto . th dport map @hostports4',
   '    dnat ip to meta l4proto . th dport map @anyports4',
   '    dnat ip6 to ip6 daddr . meta l4proto . th dport map @hostports6',
@@ -58,14 +72,19 @@ const chains = (bridges: readonly string[]): readonly string[] => [
   '    ip6 daddr != ::1 dnat ip6 to meta l4proto . th dport map @anyports6',
   `    meta mark set meta mark and ${unmark}`,
   '  }',
+  ...families.flatMap(family => masqueradeChain(family, networks)),
   // Behind the Services' chains, as in the order of the iptables world: a node port wins over a hostPort.
   '  chain prerouting { type nat hook prerouting priority -95; policy accept; fib daddr type local jump hostports; }',
   '  chain output { type nat hook output priority -95; policy accept; fib daddr type local jump hostports; }',
   '  chain postrouting {',
   '    type nat hook postrouting priority 100; policy accept;',
   `    meta mark and ${mark} == ${mark} masquerade fully-random`,
-  '    ip saddr @masquerade4 ip daddr != @unchanged4 masquerade fully-random',
-  '    ip6 saddr @masquerade6 ip6 daddr != @unchanged6 masquerade fully-random',
+  ...families.flatMap(family =>
+    texts(masqueraded(networks), family).map(text => {
+      const { address, digit } = words[family]
+      return `    ${address} saddr ${text} jump leave${digit}`
+    }),
+  ),
   '  }',
   // route_localnet would otherwise let a pod talk to services that listen on 127.0.0.1 only (CVE-2020-8558).
   '  chain loopback {',
@@ -80,9 +99,8 @@ export const tableText = (networks: readonly Network[], attachments: readonly At
   return signedReplacement(table, [
     `table ${table} {`,
     `  set ${signatureSet} { type mark; }`,
-    ...familyText('IPv4', networks, elements),
-    ...familyText('IPv6', networks, elements),
-    ...chains([...new Set(networks.map(network => network.bridge))]),
+    ...families.flatMap(family => mapsText(family, elements)),
+    ...chains(networks, [...new Set(networks.map(network => network.bridge))]),
     '}',
   ])
 }

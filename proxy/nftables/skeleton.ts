@@ -22,14 +22,19 @@ const protocols = ['TCP', 'UDP', 'SCTP'] as const
 // A number (`integer`) can only be part of a key by `typeof`; everything else is declared by its types.
 const number = 'numgen random mod 2'
 
-const sets = (words: FamilyWords): readonly string[] => {
+// A set of intervals shows what a transaction put into it only a moment after the transaction's rules are in use (the kernel commits
+// it apart): one in ten replacements of the table refused a connection to a node port. Single addresses need no intervals.
+const needsIntervals = (settings: ProxySettings, { family }: FamilyWords): boolean =>
+  nodePortRanges(settings, family).some(range => range.includes('/'))
+
+const sets = (words: FamilyWords, settings: ProxySettings): readonly string[] => {
   const { table: t, address } = words
   const port = 'inet_proto . inet_service'
   const frontend = `${address} . ${port}`
   return [
     `set ${signatureSet} { type mark ; }`,
     `set cluster-ips { type ${address} ; }`,
-    `set node-port-ips { type ${address} ; flags interval ; }`,
+    `set node-port-ips { type ${address} ;${needsIntervals(settings, words) ? ' flags interval ;' : ''} }`,
     `set hairpin { type ${address} . ${address} ; }`,
     ...['service-ips', 'inside-ips', 'no-endpoint-ips'].map(name => `map ${name} { type ${frontend} : verdict ; }`),
     ...['service-node-ports', 'inside-node-ports', 'no-endpoint-node-ports'].map(
@@ -178,7 +183,7 @@ export const skeletonLines = (words: FamilyWords, settings: ProxySettings): read
   const based = baseChains(chainWords, settings)
   return [
     `add table ${at}`,
-    ...sets(words).map(text => text.replace(/^(set|map) (\S+)/, (_, kind, name) => `add ${kind} ${at} ${name}`)),
+    ...sets(words, settings).map(text => text.replace(/^(set|map) (\S+)/, (_, kind, name) => `add ${kind} ${at} ${name}`)),
     ...(nodeRanges.length === 0 ? [] : [`add element ${at} node-port-ips { ${nodeRanges.join(', ')} }`]),
     // All chains before the first rule: rules name chains that come later.
     ...inOrder.map(chain => `add chain ${at} ${chain.name}`),
