@@ -74,8 +74,8 @@ t.test("the image's stop signal, and the container's own before it", async t => 
 })
 
 t.test('a pod that ends leaves its Services at once, and finishes what it has begun', async t => {
-  const container = web({ lifecycle: { preStop: { sleep: { seconds: 2 } } } })
-  const of = (name: string) => podOf(name, container, { terminationGracePeriodSeconds: 5 }, { labels: { app: 'leaves' } })
+  const container = web({ lifecycle: { preStop: { sleep: { seconds: 4 } } } })
+  const of = (name: string) => podOf(name, container, { terminationGracePeriodSeconds: 10 }, { labels: { app: 'leaves' } })
   await node.write('leaves-svc.json', service('leaves', [{ port: 80 }], { clusterIP: '10.96.5.5' }))
   await node.write('leaves.json', of('leaves'))
   await node.write('stays.json', of('stays'))
