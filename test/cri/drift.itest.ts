@@ -2,7 +2,7 @@
 // traffic too, connections stay, and nobody mistakes the node's own changes for a stranger's.
 import t from 'tap'
 import { systemClock as clock } from '../../host/clock.ts'
-import { streamLog, trafficPod } from '../support/callers.ts'
+import { call, streamLog, trafficPod } from '../support/callers.ts'
 import { busyboxImage } from '../support/images.ts'
 import { podOf, script, service } from '../support/manifests.ts'
 import { createNode, isReady, nodeIP } from '../support/node.ts'
@@ -27,8 +27,8 @@ const web = (name: string, hostPort: number, annotations: object = {}) =>
   )
 
 await node.write('echo.json', [
-  podOf('echo', [], await trafficPod(['serve', '7000'], 7000), { labels: { app: 'echo' }, annotations: limits }),
-  service('echo', [{ port: 7, targetPort: 7000 }], { clusterIP: '10.96.0.77' }),
+  podOf('echo', [], await trafficPod(['serve', '7000'], 7000, 17_000), { labels: { app: 'echo' }, annotations: limits }),
+  service('echo', [{ port: 7, targetPort: 7000, nodePort: 30_007 }], { type: 'NodePort', clusterIP: '10.96.0.77' }),
 ])
 await node.write('web.json', [
   web('web', 18_080),
@@ -114,6 +114,30 @@ const harm = (name: string, argv: readonly string[], told: readonly string[]) =>
   })
 
 for (const it of harms) harm(...it)
+
+t.test('nobody is refused while tables are written anew, forty times', async t => {
+  const before = await foreign()
+  const callers = await Promise.all([
+    call(netns, 'knock', '10.96.0.77', 7),
+    call(netns, 'knock', nodeIP, 30_007),
+    call(netns, 'knock', nodeIP, 17_000),
+  ])
+  for (let round = 0; round < 20; round++)
+    for (const element of ['ip nodelet-proxy cluster-ips { 10.96.0.80 }', 'inet nodelet-cni anyports4 { tcp . 18080 }']) {
+      const rounds = (await foreign()).length
+      await netns.run(['nft', 'delete', 'element', ...element.split(' ')])
+      await waitFor(
+        'the repair',
+        async () => (await foreign()).length > rounds && (await rulesetOf(netns)).join('\n') === rules.join('\n'),
+      )
+    }
+  for (const caller of callers) {
+    const good = await caller.stop()
+    t.same(caller.problems, [])
+    t.ok(good > 1_000, `${good} connections`)
+  }
+  t.equal((await foreign()).length - before.length, 40)
+})
 
 t.test('pods that come and go are no drift, and a repair is not repaired', async t => {
   const before = await foreign()

@@ -20,7 +20,7 @@ const files = async (): Promise<readonly string[]> => {
 }
 
 /** Spec of a pod that runs the program: `serve 7000`. Ready as soon as its port, if any, is open. */
-export const trafficPod = async (args: readonly string[], port?: number) => {
+export const trafficPod = async (args: readonly string[], port?: number, hostPort?: number) => {
   const paths = await files()
   const readinessProbe = { tcpSocket: { port }, periodSeconds: 1 }
   return {
@@ -31,6 +31,7 @@ export const trafficPod = async (args: readonly string[], port?: number) => {
         image: busyboxImage,
         command: ['catatonit', '--', process.execPath, script, ...args],
         ...(port !== undefined && { readinessProbe }),
+        ...(hostPort !== undefined && { ports: [{ containerPort: port, hostPort }] }),
         volumeMounts: paths.map((mountPath, index) => ({ name: `f${index}`, mountPath, readOnly: true })),
       },
     ],
