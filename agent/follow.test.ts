@@ -21,7 +21,11 @@ const setup = () => {
   const clock = fakeClock()
   const poked: string[] = []
   const lists: ((found: readonly PodSketch[] | Error) => void)[] = []
-  const worker = { uid: 'pod', seen: nothingSeen, isBusy: true, phase: 'syncing' } as unknown as PodWorker
+  const worker = {
+    ...{ uid: 'pod', seen: nothingSeen, isBusy: true, phase: 'syncing' },
+    lastError: { code: 'runtime-away', message: 'gone' },
+    poke: () => void poked.push('pod, again'),
+  } as unknown as PodWorker
   const follower = createFollower({
     observer: {
       expectExit: () => undefined,
@@ -75,7 +79,7 @@ t.test('while the runtime is away, the question stays', async t => {
   await clock.advance(1000)
   lists[1]?.([sketch('pod', 'c0')])
   await clock.advance(0)
-  t.same(poked, ['pod'])
+  t.same(poked, ['pod, again', 'pod'], 'and who failed for want of it tries again at once')
 })
 
 t.test('a program that was executed in a container is none', async t => {

@@ -44,7 +44,11 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
 
   const list = async (): Promise<ReadonlyMap<string, PodSketch>> => {
     const found = await observer.relist()
-    if (isAway) log.info({}, 'the container runtime answers again')
+    if (isAway) {
+      log.info({}, 'the container runtime answers again')
+      // What failed for want of it need not sit out its pause.
+      for (const worker of pods.workers()) if (worker.lastError?.code === 'runtime-away') worker.poke()
+    }
     isAway = false
     return found
   }
