@@ -10,6 +10,8 @@ const parts = (process.env['VM'] ?? '').split(',').filter(part => part !== '')
 // A little less than what test/run.ts gives a file: the machine is still ended in order, and its console shown.
 const limitMs = 1_140_000
 
+t.setTimeout(limitMs + 30_000)
+
 interface Report {
   readonly name: string
   readonly held: boolean
