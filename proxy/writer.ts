@@ -41,20 +41,25 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
   let failures = 0
   let fullSyncs = 0
   let lastFailure: string | undefined
-  let resting = { until: Number.NEGATIVE_INFINITY, pause: 0 }
+  // Told by the timer itself: one that fires a moment early by the clock must not find the pause still going on, and never come again.
+  let resting = false
+  let pause = 0
 
   const writeAll = async (reason: string): Promise<Written> => {
     due = undefined
     fullSyncs += 1
     if (reason !== 'start') log.info({ family, reason }, 'writing all Services anew')
     const count = await backend.full(desired.frontends(family))
-    resting = { until: Number.NEGATIVE_INFINITY, pause: 0 }
+    pause = 0
     return { full: true, count }
   }
   const fail = (error: unknown) => {
-    const pause = Math.min(Math.max(resting.pause * 2, retryMs.first), retryMs.longest)
-    resting = { until: clock.monotonic() + pause, pause }
-    clock.after(pause, onRetry)
+    pause = Math.min(Math.max(pause * 2, retryMs.first), retryMs.longest)
+    resting = true
+    clock.after(pause, () => {
+      resting = false
+      onRetry()
+    })
     failures += 1
     lastFailure = describe(error)
     due = 'a change was refused'
@@ -80,7 +85,7 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
     write: async () => {
       const changes = desired.take(family)
       try {
-        if (due !== undefined) return clock.monotonic() < resting.until ? undefined : await writeAll(due)
+        if (due !== undefined) return resting ? undefined : await writeAll(due)
         return changes.length === 0 ? undefined : { full: false, count: await backend.apply(changes) }
       } catch (error) {
         fail(error)
