@@ -2,6 +2,7 @@
 // containerd of its own with the same images; turn by turn; Ready is what the agent says, the rest is what the runtime shows.
 // Prints figures; needs root, Debian's containerd and CNI plugins, and the kubelet (peers.ts).
 import { rename, rm, writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
 import type { Pod } from '../api/types.ts'
 import { systemClock as clock } from '../host/clock.ts'
@@ -13,14 +14,16 @@ import type { Node } from './node.ts'
 import { createNodeletNode } from './nodelet-node.ts'
 
 const rounds = 12
-const pollMs = 3
+const pollMs = 5
+// What an agent does after a pod is gone is not part of what comes next.
+const settleMs = 1000
 const patienceMs = 60_000
 
 const until = async (what: string, check: () => Promise<boolean>): Promise<void> => {
   const deadline = clock.monotonic() + patienceMs
   while (!(await check())) {
     if (clock.monotonic() > deadline) throw new Error(`waited too long for ${what}`)
-    await clock.sleep(pollMs)
+    await sleep(pollMs)
   }
 }
 
@@ -122,9 +125,12 @@ const round = async (node: Node, index: number): Promise<Times> => {
   const restart = await killContainer(node, plain)
   await until(`${node.agent}: ${plain} to be ready again`, async () => isReady(await node.pods(), plain))
   const stop = await stopPod(node, plain)
+  await sleep(settleMs)
   const probedStart = await startPod(node, probed, true)
   await stopPod(node, probed)
+  await sleep(settleMs)
   const alone = await callAlone(node, index)
+  await sleep(settleMs)
   return { start, alone, probedStart, restart, stop }
 }
 

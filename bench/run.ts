@@ -57,7 +57,7 @@ const toPage = (table: string, machine: string): string => `# Benchmarks
 - Each node is a network namespace with a containerd of its own, the same images, and nothing to pull.
 - The kubelet runs standalone on static pods, with Debian's bridge, host-local and portmap plugins as pod network; the daemon runs the
   same pods from its folder with its own plugin. Without an apiserver neither side has anybody to report to.
-- Ready is what the agent itself reports (the kubelet's read-only port, the daemon's socket), asked every 3 ms; everything else is what
+- Ready is what the agent itself reports (the kubelet's read-only port, the daemon's socket), asked every 5 ms; everything else is what
   the CRI shows. "The CRI calls alone" is the same pod by RunPodSandbox, CreateContainer and StartContainer with nobody in between: what
   no agent can be faster than.
 - Memory is the RSS in /proc a minute after the last change, with the peers' added up. kube-proxy is fed by a kube-apiserver with the

@@ -4,6 +4,7 @@
 import { once } from 'node:events'
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pod, Service } from '../api/types.ts'
 import { systemClock as clock } from '../host/clock.ts'
 import { systemExec } from '../host/exec.ts'
@@ -21,7 +22,7 @@ const until = async (what: string, check: () => Promise<boolean>): Promise<void>
   const deadline = clock.monotonic() + patienceMs
   while (!(await check())) {
     if (clock.monotonic() > deadline) throw new Error(`waited too long for ${what}`)
-    await clock.sleep(pollMs)
+    await sleep(pollMs)
   }
 }
 

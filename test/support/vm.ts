@@ -12,7 +12,10 @@ import { makeDisk, type VmImage, vmImage } from './vm-image.ts'
 import { fillPayload } from './vm-payload.ts'
 
 export interface VmOptions {
-  /** What runs in the VM, in /opt/nodelet as root. The variable BOOT says which boot of the machine it is, from 1. */
+  /**
+   * What runs in the VM, in /opt/nodelet as root. The variable BOOT says which boot of the machine it is, from 1. waitFor of
+   * test/support/wait.ts has ten times the patience there.
+   */
   readonly argv: readonly string[]
   /** Container images that are in the cache of the VM's checkout. */
   readonly images: readonly string[]
@@ -43,7 +46,8 @@ boot=$(($(cat /opt/boot 2>/dev/null) + 1))
 if [ "$boot" -gt 1 ] && ! rm /opt/restarting; then echo '=== exit 101'; sleep infinity; fi
 echo "$boot" >/opt/boot
 mapfile -d '' argv </opt/argv
-cd /opt/nodelet && PATH=/opt/nodelet/node_modules/.bin:$PATH BOOT=$boot "\${argv[@]}"
+export PATH=/opt/nodelet/node_modules/.bin:$PATH BOOT=$boot NODELET_TEST_PATIENCE=10
+cd /opt/nodelet && "\${argv[@]}"
 code=$?
 if [ $code = ${powerCutCode} ]; then
   touch /opt/restarting

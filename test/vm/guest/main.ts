@@ -1,6 +1,7 @@
 // What runs in the VM of test/vm/debian.itest.ts, as root, once per boot. Ends with the code of a power cut after the first.
 // Arguments name the parts that run; none: all.
 import { readFile, writeFile } from 'node:fs/promises'
+import { describe } from '../../../host/fault.ts'
 import { cleanupChecks } from './cleanup.ts'
 import { kernelChecks } from './kernel.ts'
 import { limitChecks } from './limits.ts'
@@ -27,15 +28,12 @@ const firstBoot = async (): Promise<number> => {
     await setUp()
     await startDaemon()
   })
-  if (!isUp) {
-    say(await logTail(20))
-    return 0
-  }
+  if (!isUp) return 1
   if (isAsked('limits')) await limitChecks()
   if (isAsked('services')) await serviceChecks()
   if (!isAsked('restart')) return 0
   await serveWeb()
-  await crashChecks()
+  if (!(await crashChecks())) return 1
   await writeFile(memory, JSON.stringify({ remains: [...before], ...(await beforePowerCut()) }))
   return powerCut
 }
@@ -47,4 +45,8 @@ const secondBoot = async (): Promise<number> => {
   return 0
 }
 
-process.exitCode = await (process.env['BOOT'] === '1' ? firstBoot() : secondBoot())
+process.exitCode = await (process.env['BOOT'] === '1' ? firstBoot() : secondBoot()).catch(error => {
+  say(describe(error))
+  return 1
+})
+if (process.exitCode === 1) say(await logTail(20))

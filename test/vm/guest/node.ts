@@ -89,7 +89,7 @@ export const setUp = async (): Promise<void> => {
 export const startDaemon = async (): Promise<void> => {
   const properties = ['KillMode=process', `StandardError=append:${daemonLog}`].flatMap(it => ['--property', it])
   await run(['systemd-run', '--quiet', '--collect', '--unit', 'nodelet', ...properties, program, 'agent', ...flags])
-  await waitFor('the daemon to answer', () => daemon.text('/healthz'), 120_000).catch(async error => {
+  await waitFor('the daemon to answer', () => daemon.text('/healthz')).catch(async error => {
     throw new Error(`${error.message}\n${await logTail(20)}`)
   })
 }
@@ -131,14 +131,14 @@ export const until = async (name: string, wanted: (pod: Pod) => unknown): Promis
     const pod = await podNamed(name)
     return pod !== undefined && wanted(pod) ? pod : undefined
   }
-  return waitFor(`pod ${name} (${wanted})`, check, 180_000).catch(async error => {
+  return waitFor(`pod ${name} (${wanted})`, check, 20_000).catch(async error => {
     const why = await daemon.text(`/v1/pods/default/${name}/timeline`).catch(() => '')
     throw new Error(`${error.message}\n${why}\n${await logTail(10)}`)
   })
 }
 
 export const gone = (name: string): Promise<unknown> =>
-  waitFor(`pod ${name} to be gone`, async () => (await podNamed(name)) === undefined, 180_000)
+  waitFor(`pod ${name} to be gone`, async () => (await podNamed(name)) === undefined, 20_000)
 
 /** A program in the only container of a pod; its output. @throws with all that was said when it fails */
 export const execIn = async (pod: string, ...argv: readonly string[]): Promise<string> => {

@@ -27,7 +27,7 @@ const answersEverywhere = (printed: string) => {
 }
 
 const nothingIsLeft = (before: Remains) =>
-  waitFor('the last process to end', async () => (await newSince(before)).length === 0, 5000).catch(async () =>
+  waitFor('the last process to end', async () => (await newSince(before)).length === 0, 1000).catch(async () =>
     deepEqual(await newSince(before), []),
   )
 

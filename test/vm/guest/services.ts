@@ -10,7 +10,8 @@ import { check } from './report.ts'
 
 export const nodePort = 30080
 
-const readinessProbe = { httpGet: { path: '/healthz', port: 'http' }, periodSeconds: 1 }
+// Patient: an emulated machine may take its time, and what a failing probe does is not the question here.
+const readinessProbe = { httpGet: { path: '/healthz', port: 'http' }, periodSeconds: 1, timeoutSeconds: 20, failureThreshold: 10 }
 const named = { env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }] }
 const webPod = (name: string) => podOf(name, web({ readinessProbe, ...named }), {}, { labels: { app: 'web' } })
 const dual = { ipFamilyPolicy: 'RequireDualStack' }
