@@ -1,7 +1,7 @@
 // Where a pod's logs are: its folder under podLogsDir, and the links under /var/log/containers that log collectors follow.
 // The runtime writes the files; this makes the folder, links the containers' logs and takes all of it away with the pod.
 import { mkdir, readdir, readlink, rm, symlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import type { Pod } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
 import { containerLogPath, legacyLogName, podLogFolder } from './labels.ts'
@@ -11,20 +11,20 @@ export interface PodLogs {
   /** Makes the pod's folder, and that of a container. @throws Fault `io` with the file system's error, such as ENOSPC */
   prepare(pod: Pod, container?: string): Promise<void>
   link(pod: Pod, container: string, containerId: string, restartCount: number): Promise<void>
-  /** Removes the pod's folder and its links. */
+  /** Removes the pod's links, then its folder: whatever ends in between is found again by the folder. */
   remove(pod: Pod): Promise<void>
-  /** Removes the folders of pods that are not among these uids, and links that lead nowhere then. @returns the folders' names */
+  /** Removes the folders of pods that are not among these uids, and all links to them. @returns the folders' names */
   removeUnknown(known: ReadonlySet<string>): Promise<readonly string[]>
 }
 
 /** A folder's name as `podLogFolder` makes it; the uid is what follows the last underscore. */
 const uidOfFolder = (name: string): string | undefined => /^[^_]+_[^_]+_([^_]+)$/.exec(name)?.[1]
 
-/** Removes those links of a folder whose targets lie in any of these folders. */
-const removeLinksInto = async (linksDir: string, folders: ReadonlySet<string>): Promise<void> => {
+/** Removes those links of a folder that lead to a container's log in such a pod's folder, also when that is gone already. */
+const removeLinks = async (linksDir: string, leadsTo: (podFolder: string) => boolean): Promise<void> => {
   for (const name of await readdir(linksDir).catch(() => [])) {
-    const target = await readlink(join(linksDir, name)).catch(() => '')
-    if (folders.has(dirname(dirname(target)))) await rm(join(linksDir, name), { force: true })
+    const target = await readlink(join(linksDir, name)).catch(() => undefined)
+    if (target !== undefined && leadsTo(dirname(dirname(target)))) await rm(join(linksDir, name), { force: true })
   }
 }
 
@@ -49,17 +49,17 @@ export const createPodLogs = ({ podLogsDir, containersDir }: { podLogsDir: strin
       await symlink(join(folder(pod), containerLogPath(container, restartCount)), link)
     },
     remove: async pod => {
+      await removeLinks(containersDir, podFolder => podFolder === folder(pod))
       await rm(folder(pod), { recursive: true, force: true })
-      await removeLinksInto(containersDir, new Set([folder(pod)]))
     },
     removeUnknown: async known => {
-      const names = await readdir(podLogsDir).catch(() => [])
-      const unknown = names.filter(name => {
+      const isUnknown = (name: string) => {
         const uid = uidOfFolder(name)
         return uid !== undefined && !known.has(uid)
-      })
+      }
+      await removeLinks(containersDir, podFolder => dirname(podFolder) === podLogsDir && isUnknown(basename(podFolder)))
+      const unknown = (await readdir(podLogsDir).catch(() => [])).filter(isUnknown)
       for (const name of unknown) await rm(join(podLogsDir, name), { recursive: true, force: true })
-      await removeLinksInto(containersDir, new Set(unknown.map(name => join(podLogsDir, name))))
       return unknown
     },
   }
