@@ -27,16 +27,30 @@ const until = async (what: string, check: () => Promise<boolean>): Promise<void>
   }
 }
 
-const manifest = (name: string, probed: boolean) => ({
+/** `usual` has volumes, as every static pod that kubeadm writes has; the kubelet's own volume manager is part of its way to Ready. */
+type Shape = 'usual' | 'bare' | 'probed'
+
+const volumes = [
+  { name: 'time', hostPath: { path: '/etc/localtime', type: '' } },
+  { name: 'scratch', emptyDir: {} },
+]
+const mounts = [
+  { name: 'time', mountPath: '/etc/localtime', readOnly: true },
+  { name: 'scratch', mountPath: '/scratch' },
+]
+
+const manifest = (name: string, shape: Shape) => ({
   apiVersion: 'v1',
   kind: 'Pod',
   metadata: { name, namespace: 'default', labels: { app: name } },
   spec: {
     terminationGracePeriodSeconds: 5,
+    ...(shape !== 'bare' && { volumes }),
     containers: [
       {
         ...{ name: 'web', image: webImage, imagePullPolicy: 'IfNotPresent' },
-        ...(probed && { readinessProbe: { httpGet: { path: '/healthz', port: 80 }, periodSeconds: 1 } }),
+        ...(shape !== 'bare' && { volumeMounts: mounts }),
+        ...(shape === 'probed' && { readinessProbe: { httpGet: { path: '/healthz', port: 80 }, periodSeconds: 1 } }),
       },
     ],
   },
@@ -64,14 +78,15 @@ const pidOf = async ({ containerd }: Node, id: string): Promise<number> => {
 interface Times {
   readonly start: number
   readonly alone: number
+  readonly bareStart: number
   readonly probedStart: number
   readonly restart: number
   readonly stop: number
 }
 
-const startPod = async (node: Node, name: string, probed: boolean): Promise<number> => {
+const startPod = async (node: Node, name: string, shape: Shape): Promise<number> => {
   // written aside and renamed, so that neither side can read half a file
-  await writeFile(`${node.manifests}/.${name}`, JSON.stringify(manifest(name, probed)))
+  await writeFile(`${node.manifests}/.${name}`, JSON.stringify(manifest(name, shape)))
   const began = clock.monotonic()
   await rename(`${node.manifests}/.${name}`, `${node.manifests}/${name}.json`)
   await until(`${node.agent}: ${name} to be ready`, async () => isReady(await node.pods(), name))
@@ -119,25 +134,32 @@ const callAlone = async ({ containerd, address }: Node, index: number): Promise<
   return took
 }
 
+const startAndStop = async (node: Node, name: string, shape: Shape): Promise<number> => {
+  const start = await startPod(node, name, shape)
+  await stopPod(node, name)
+  await sleep(settleMs)
+  return start
+}
+
 const round = async (node: Node, index: number): Promise<Times> => {
-  const [plain, probed] = [`plain-${index}`, `probed-${index}`]
-  const start = await startPod(node, plain, false)
-  const restart = await killContainer(node, plain)
-  await until(`${node.agent}: ${plain} to be ready again`, async () => isReady(await node.pods(), plain))
-  const stop = await stopPod(node, plain)
+  const usual = `usual-${index}`
+  const start = await startPod(node, usual, 'usual')
+  const restart = await killContainer(node, usual)
+  await until(`${node.agent}: ${usual} to be ready again`, async () => isReady(await node.pods(), usual))
+  const stop = await stopPod(node, usual)
   await sleep(settleMs)
-  const probedStart = await startPod(node, probed, true)
-  await stopPod(node, probed)
-  await sleep(settleMs)
+  const probedStart = await startAndStop(node, `probed-${index}`, 'probed')
+  const bareStart = await startAndStop(node, `bare-${index}`, 'bare')
   const alone = await callAlone(node, index)
   await sleep(settleMs)
-  return { start, alone, probedStart, restart, stop }
+  return { start, alone, bareStart, probedStart, restart, stop }
 }
 
 const figures: readonly (readonly [keyof Times, string, number | undefined])[] = [
   ['start', 'pod from the folder: file written to Ready', 0.5],
-  ['alone', 'the CRI calls alone, each with its pod network', undefined],
   ['probedStart', 'the same with a readiness probe', undefined],
+  ['bareStart', 'a pod with neither volume nor probe', undefined],
+  ['alone', 'the CRI calls alone, each with its pod network', undefined],
   ['stop', 'file removed to sandbox gone', 0.5],
   ['restart', 'container killed to running again, first restart', 0.5],
 ]
