@@ -107,6 +107,20 @@ const fromElsewhere = (input: EnvInput, from: NonNullable<EnvVar['valueFrom']>):
   return Buffer.alloc(0)
 }
 
+const given = (names: readonly (string | undefined)[]): ReadonlySet<string> => new Set(names.filter(name => !!name) as string[])
+
+/** The names of the objects that a container's variables come from, in its pod's namespace. */
+export const envReferences = ({ env = [], envFrom = [] }: Container) => ({
+  configMaps: given([
+    ...envFrom.map(({ configMapRef }) => configMapRef?.name),
+    ...env.map(({ valueFrom }) => valueFrom?.configMapKeyRef?.name),
+  ]),
+  secrets: given([
+    ...envFrom.map(({ secretRef }) => secretRef?.name),
+    ...env.map(({ valueFrom }) => valueFrom?.secretKeyRef?.name),
+  ]),
+})
+
 const variableName = (name: string): string => name.replaceAll('-', '_').toUpperCase()
 const bracketed = (ip: string): string => (ip.includes(':') ? `[${ip}]` : ip)
 

@@ -6,7 +6,6 @@
 import type { Cri } from '../api/cri/cri.ts'
 import type { AuthConfig, Image, ImageSpec, PodSandboxConfig } from '../api/cri/types.ts'
 import { fullName, namespaceOf } from '../api/pod.ts'
-import type { Source } from '../api/source.ts'
 import type { Container, Pod, Secret } from '../api/types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
@@ -14,6 +13,7 @@ import type { Log } from '../host/log.ts'
 import { withDefaultTag } from './image-name.ts'
 import { createPullQueue } from './pull-queue.ts'
 import { credentialsFor } from './registry-auth.ts'
+import type { Lookup } from './sources/references.ts'
 
 export interface PresentImage {
   /** What the runtime takes to create a container of it. */
@@ -47,7 +47,7 @@ export interface ImagesDeps {
   readonly cri: Pick<Cri, 'imageStatus' | 'pullImage'>
   readonly clock: Clock
   readonly log: Log
-  readonly secrets: Pick<Source<Secret>, 'get'>
+  readonly secrets: Lookup<Secret>
   /** KubeletConfiguration serializeImagePulls, maxParallelImagePulls (absent: no limit), registryPullQPS (0: none), registryBurst. */
   readonly serialize: boolean
   readonly maxParallel?: number
@@ -154,13 +154,18 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
     for (const [key, backOff] of backOffs) if (isExpired(backOff)) backOffs.delete(key)
   }
 
-  const secretsOf = (pod: Pod): readonly Secret[] =>
-    (pod.spec.imagePullSecrets ?? []).flatMap(({ name }) => {
-      const secret = name === undefined ? undefined : secrets.get(namespaceOf(pod), name)
-      // as the kubelet: an image may be public for all we know, and the registry's answer tells more
-      if (secret === undefined) log.warn({ pod: podOf(pod), secret: name }, 'a pull secret is not there; pulling without it')
-      return secret === undefined ? [] : [secret]
-    })
+  /** A pull secret that is not there is passed over, as the kubelet does: an image may be public for all we know. */
+  const secretsOf = async (pod: Pod): Promise<readonly Secret[]> => {
+    const found: Secret[] = []
+    for (const { name } of pod.spec.imagePullSecrets ?? []) {
+      if (name === undefined) continue
+      const reason = await (secrets.known?.(namespaceOf(pod), name) ?? Promise.resolve()).then(() => undefined, describe)
+      const secret = secrets.get(namespaceOf(pod), name)
+      if (secret !== undefined) found.push(secret)
+      else log.warn({ pod: podOf(pod), secret: name, reason }, 'a pull secret is not there; pulling without it')
+    }
+    return found
+  }
 
   /** Tries one credential after the other; the failures of all make up the answer. */
   const pullWithAny = async (spec: ImageSpec, auths: readonly AuthConfig[], options: EnsureOptions, signal: AbortSignal) => {
@@ -183,7 +188,7 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
     const started = clock.monotonic()
     options.onEvent?.({ type: 'Normal', reason: 'Pulling', message: `Pulling image ${name}` })
     try {
-      const auths = credentialsFor(container.image, secretsOf(pod))
+      const auths = credentialsFor(container.image, await secretsOf(pod))
       const key = JSON.stringify([spec.image, spec.runtimeHandler, auths])
       const { value, pullMs } = await queue.run(key, signal => pullWithAny(spec, auths, options, signal), options.signal)
       const waited = `${seconds(pullMs)} (${seconds(clock.monotonic() - started)} including waiting)`

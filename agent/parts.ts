@@ -1,17 +1,20 @@
 // Puts together what the runtime is asked for: a sandbox's and a container's configuration, from the pure parts that know one
 // aspect each (names, DNS, security, resources, environment, mounts). Holds no policy of its own.
 import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
+import { namespaceOf } from '../api/pod.ts'
 import type { Source } from '../api/source.ts'
 import type { ConfigMap, Container, Pod, ResourceList, Secret, Service } from '../api/types.ts'
+import { describe, Fault } from '../host/fault.ts'
 import { toContainerConfig } from './container.ts'
 import type { Live } from './downward.ts'
-import { makeEnv } from './env.ts'
+import { envReferences, makeEnv } from './env.ts'
 import { sandboxHostname } from './hosts.ts'
 import { podDns } from './resolv.ts'
 import { containerResources, type ResourceContext, sandboxResources } from './resources.ts'
 import { toSandboxConfig } from './sandbox.ts'
 import { containerSecurity, type SecurityOptions, sandboxSecurity, sandboxSysctls, verifyRunAsNonRoot } from './security.ts'
 import { latest, type Seen } from './seen.ts'
+import type { Lookup } from './sources/references.ts'
 import type { Image } from './step-context.ts'
 import type { Volumes } from './volumes/volumes.ts'
 
@@ -25,8 +28,8 @@ export interface PartsDeps {
   readonly allocatable: () => ResourceList
   readonly resources: ResourceContext
   readonly security: SecurityOptions
-  readonly configMaps: Pick<Source<ConfigMap>, 'get'>
-  readonly secrets: Pick<Source<Secret>, 'get'>
+  readonly configMaps: Lookup<ConfigMap>
+  readonly secrets: Lookup<Secret>
   readonly services: Pick<Source<Service>, 'list'>
   readonly volumes: Pick<Volumes, 'mounts' | 'envFiles'>
   readonly warn: (pod: Pod, reason: string, message: string) => void
@@ -36,6 +39,18 @@ export interface Parts {
   sandboxConfig(pod: Pod, attempt: number, cgroupParent: string): PodSandboxConfig
   /** @throws Fault that names what is missing or refused, with the reason for the container's status */
   containerConfig(pod: Pod, container: Container, restartCount: number, image: Image, seen: Seen): Promise<ContainerConfig>
+}
+
+/** Waits until every object that the container's variables come from was looked up. */
+const lookedUp = async ({ configMaps, secrets }: PartsDeps, pod: Pod, container: Container): Promise<void> => {
+  const named = envReferences(container)
+  const namespace = namespaceOf(pod)
+  try {
+    for (const name of named.configMaps) await configMaps.known?.(namespace, name)
+    for (const name of named.secrets) await secrets.known?.(namespace, name)
+  } catch (error) {
+    throw new Fault('container-config', describe(error), { cause: error, reason: 'CreateContainerConfigError' })
+  }
 }
 
 export const createParts = (deps: PartsDeps): Parts => {
@@ -72,6 +87,7 @@ export const createParts = (deps: PartsDeps): Parts => {
       verifyRunAsNonRoot(pod, container, user)
       const { configMaps, secrets, allocatable } = deps
       const now = live(pod, seen)
+      await lookedUp(deps, pod, container)
       const env = makeEnv({
         pod,
         container,

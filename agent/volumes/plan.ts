@@ -7,6 +7,7 @@ import { allContainers, isSidecar, namespaceOf } from '../../api/pod.ts'
 import { toBytes } from '../../api/quantity.ts'
 import type { Container, DownwardFile, KeyToPath, Pod, ProjectedSource, ResourceList, Volume } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
+import { envReferences } from '../env.ts'
 import { readyDir, type VolumePlugin, volumeDir } from './paths.ts'
 
 export interface TokenSource {
@@ -197,22 +198,19 @@ export const references = (pod: Pod): References => {
   const volumes = pod.spec.volumes ?? []
   const projected = volumes.flatMap(volume => volume.projected?.sources ?? [])
   const containers = allContainers(pod)
-  const sources = containers.flatMap(({ envFrom = [] }) => envFrom)
-  const values = containers.flatMap(({ env = [] }) => env.map(({ valueFrom }) => valueFrom))
+  const variables = containers.map(envReferences)
   const keys = (names: readonly (string | undefined)[]) =>
     new Set(names.flatMap(name => (name ? [`${namespaceOf(pod)}/${name}`] : [])))
   return {
     configMaps: keys([
       ...volumes.map(({ configMap }) => configMap?.name),
       ...projected.map(({ configMap }) => configMap?.name),
-      ...sources.map(({ configMapRef }) => configMapRef?.name),
-      ...values.map(value => value?.configMapKeyRef?.name),
+      ...variables.flatMap(({ configMaps }) => [...configMaps]),
     ]),
     secrets: keys([
       ...volumes.map(({ secret }) => secret?.secretName),
       ...projected.map(({ secret }) => secret?.name),
-      ...sources.map(({ secretRef }) => secretRef?.name),
-      ...values.map(value => value?.secretKeyRef?.name),
+      ...variables.flatMap(({ secrets }) => [...secrets]),
       ...(pod.spec.imagePullSecrets ?? []).map(({ name }) => name),
     ]),
   }
