@@ -62,7 +62,8 @@ const fill = async (folder: string, payload: Payload): Promise<void> => {
     await writeFile(file, content, { mode: 0o600, flag: 'wx' })
     // the mode after the content: mode 0400 and the like, whatever the umask
     await chmod(file, mode)
-    if (uid !== undefined) await chown(file, uid, 0)
+    // the group stays as it is
+    if (uid !== undefined) await chown(file, uid, -1)
   }
 }
 

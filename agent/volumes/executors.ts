@@ -3,12 +3,12 @@
 
 import { release } from 'node:os'
 import { namespaceOf } from '../../api/pod.ts'
-import type { Source } from '../../api/source.ts'
 import type { ConfigMap, Pod, ResourceList, Secret } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import { Fault } from '../../host/fault.ts'
-import { ensureDir } from '../../host/files.ts'
+import { ensureDir, readInside } from '../../host/files.ts'
 import type { Mounts } from '../../host/mounts.ts'
+import type { Lookup } from '../sources/references.ts'
 import { writeVolume } from './atomic.ts'
 import { ensureEmptyDir, ensureFolder, type FolderDeps, knowsNoswap } from './folder.ts'
 import { ensureHostPath } from './host-path.ts'
@@ -18,19 +18,25 @@ import type { FilesAction, TokenSource, VolumeAction } from './plan.ts'
 
 /** Issues and renews the tokens of service accounts; asked at every preparation and refresh, so it has to remember. */
 export interface TokenProvider {
-  token(pod: Pod, wanted: TokenSource): Promise<string>
+  /** @param present reads what the file of the token holds already, from an earlier run; undefined when that is nothing */
+  token(pod: Pod, wanted: TokenSource, present?: () => Promise<string | undefined>): Promise<string>
+  /** The pod's volumes are gone. */
+  forget(podUid: string): void
 }
 
 export interface ExecutorDeps {
   readonly mounts: Mounts
   readonly clock: Pick<Clock, 'now' | 'sleep'>
-  readonly configMaps: Pick<Source<ConfigMap>, 'get'>
-  readonly secrets: Pick<Source<Secret>, 'get'>
+  readonly configMaps: Lookup<ConfigMap>
+  readonly secrets: Lookup<Secret>
   readonly allocatable: () => ResourceList
   readonly tokens?: TokenProvider
 }
 
-const tokensOf = async (provider: TokenProvider | undefined, pod: Pod, { sources }: FilesAction) => {
+/** Bytes; tokens of real apiservers have one or two thousand. */
+const longestToken = 64 * 1024
+
+const tokensOf = async (provider: TokenProvider | undefined, pod: Pod, { dir, sources }: FilesAction) => {
   const tokens = new Map<string, string>()
   for (const source of sources) {
     if (source.from !== 'token') continue
@@ -39,9 +45,19 @@ const tokensOf = async (provider: TokenProvider | undefined, pod: Pod, { sources
         retry: 'never',
       })
     }
-    tokens.set(source.path, await provider.token(pod, source))
+    // what cannot be read is no token that could be used again
+    const present = () => readInside(dir, source.path, longestToken).then(String, () => undefined)
+    tokens.set(source.path, await provider.token(pod, source, present))
   }
   return tokens
+}
+
+/** Waits until every object that the files come from was looked up. */
+const lookedUp = async ({ configMaps, secrets }: ExecutorDeps, pod: Pod, { sources }: FilesAction): Promise<void> => {
+  for (const source of sources) {
+    if (source.from === 'configmap') await configMaps.known?.(namespaceOf(pod), source.name)
+    if (source.from === 'secret') await secrets.known?.(namespaceOf(pod), source.name)
+  }
 }
 
 /** A folder for a nested mount is not made where a file of the volume stands already. */
@@ -56,13 +72,14 @@ const createFilesWriter =
   (deps: ExecutorDeps, folder: FolderDeps) =>
   async (pod: Pod, action: FilesAction): Promise<boolean> => {
     // first all that can be missing: a volume that fails leaves nothing behind
+    const [tokens] = await Promise.all([tokensOf(deps.tokens, pod, action), lookedUp(deps, pod, action)])
     const files = payload({
       pod,
       action,
       configMap: name => deps.configMaps.get(namespaceOf(pod), name),
       secret: name => deps.secrets.get(namespaceOf(pod), name),
       allocatable: deps.allocatable(),
-      tokens: await tokensOf(deps.tokens, pod, action),
+      tokens,
     })
     await ensureFolder(folder, action.dir, action.tmpfs)
     await ensureNested(action, files.keys())

@@ -213,7 +213,11 @@ export const createVolumes = (deps: VolumesDeps): Volumes => {
       inQueue(pod, place => asContainerConfig(pod, mountsOf({ ...deps, table }, place, container, env, live))),
     releaseContainer: (uid, container) =>
       queues.run(uid, async () => removeSubPaths(teardownDeps, await folderOf(uid), container)),
-    teardown: uid => queues.run(uid, async () => removeMounted(teardownDeps, await folderOf(uid))),
+    teardown: uid =>
+      queues.run(uid, async () => {
+        await removeMounted(teardownDeps, await folderOf(uid))
+        deps.tokens?.forget(uid)
+      }),
     podFolders: async () => podFolders(await realRoot(deps.rootDir)),
   }
 }

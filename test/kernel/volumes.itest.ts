@@ -205,6 +205,7 @@ t.test('a token belongs to the one user of the pod', async t => {
       asked.push(wanted)
       return 'jwt'
     },
+    forget: () => undefined,
   }
   const node = bench(t, { tokens })
   const volume = {
