@@ -31,7 +31,8 @@ export const createStarting = (deps: StepDeps, cgroupParentOf: (podUid: string) 
     await deps.logs.prepare(pod)
     const config = deps.sandboxConfig(pod, attempt, cgroupParentOf(view.uid))
     try {
-      const id = await spanned(deps, view, { stage: 'sandbox' }, () => runtime.runPodSandbox(config, '', { signal }))
+      const handler = (await deps.runtimeHandler?.(pod)) ?? ''
+      const id = await spanned(deps, view, { stage: 'sandbox' }, () => runtime.runPodSandbox(config, handler, { signal }))
       return { ...seen, sandboxes: [await deps.sandboxSeen(id), ...seen.sandboxes] }
     } catch (error) {
       deps.onEvent(pod, 'Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${describe(error)}`)

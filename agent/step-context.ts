@@ -47,6 +47,8 @@ export interface StepDeps {
     teardown(podUid: string): Promise<void>
   }
   readonly image: (pod: Pod, container: Container, signal: AbortSignal) => Promise<Image>
+  /** The handler of the pod's RuntimeClass; absent: the runtime's default for every pod. @throws Fault when there is no such class */
+  readonly runtimeHandler?: (pod: Pod) => Promise<string>
   readonly sandboxConfig: (pod: Pod, attempt: number, cgroupParent: string) => PodSandboxConfig
   readonly containerConfig: (
     pod: Pod,
