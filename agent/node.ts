@@ -44,10 +44,33 @@ export interface NodeStatus {
     readonly swap?: { readonly capacity: number }
   }
   readonly images?: readonly NodeImage[]
+  /** `kubernetes.io/csi/DRIVER^ID`: what must not be detached. */
+  readonly volumesInUse?: readonly string[]
+  readonly runtimeHandlers?: readonly NodeRuntimeHandler[]
+  readonly features?: { readonly supplementalGroupsPolicy: boolean }
+}
+
+export interface NodeRuntimeHandler {
+  readonly name: string
+  readonly features?: { readonly recursiveReadOnlyMounts: boolean; readonly userNamespaces: boolean }
+}
+
+export interface Taint {
+  readonly key: string
+  readonly value?: string | undefined
+  readonly effect: string
+}
+
+export interface NodeSpec {
+  readonly podCIDR?: string
+  readonly podCIDRs?: readonly string[]
+  readonly providerID?: string
+  readonly taints?: readonly Taint[]
+  readonly unschedulable?: boolean
 }
 
 export interface NodeObject extends KubeObject {
-  readonly spec: object
+  readonly spec: NodeSpec
   readonly status: NodeStatus
 }
 
@@ -213,6 +236,9 @@ export interface NodeFacts {
   /** Of the kubelet API; 0 while it does not listen. */
   readonly port: number
   readonly images?: readonly NodeImage[]
+  readonly volumesInUse?: readonly string[]
+  readonly runtimeHandlers?: readonly NodeRuntimeHandler[]
+  readonly features?: NodeStatus['features']
   /** RFC 3339. */
   readonly now: string
 }
@@ -252,6 +278,9 @@ export const toNodeStatus = (facts: NodeFacts): NodeStatus => {
       ...(machine.swapBytes > 0 && { swap: { capacity: machine.swapBytes } }),
     },
     ...(facts.images && { images: facts.images }),
+    ...(facts.volumesInUse && facts.volumesInUse.length > 0 && { volumesInUse: facts.volumesInUse }),
+    ...(facts.runtimeHandlers && facts.runtimeHandlers.length > 0 && { runtimeHandlers: facts.runtimeHandlers }),
+    ...(facts.features && { features: facts.features }),
   }
 }
 

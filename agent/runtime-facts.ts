@@ -1,6 +1,7 @@
 // What the container runtime says of itself: version, health, and of containerd's own configuration the folders of the pod network.
 // The only place that reads the JSON which containerd puts into the verbose status.
 import type { Cri } from '../api/cri/cri.ts'
+import type { StatusResponse } from '../api/cri/types.ts'
 import type { CgroupDriver } from '../host/cgroup-name.ts'
 import { describe, except } from '../host/fault.ts'
 import type { RuntimeFacts } from './self.ts'
@@ -17,20 +18,35 @@ const defaultFolders: CniFolders = { binDir: '/opt/cni/bin', confDir: '/etc/cni/
 /** The runtime's health in the kubelet's words; a runtime that does not answer is a trouble, not an error. */
 export const readRuntimeFacts = async (runtime: Pick<Cri, 'version' | 'status'>): Promise<RuntimeFacts> => {
   try {
-    const [{ runtimeName, runtimeVersion }, { status }] = await Promise.all([
+    const [{ runtimeName, runtimeVersion }, status] = await Promise.all([
       runtime.version({ timeoutMs: 2000 }),
       runtime.status(false, { timeoutMs: 2000 }),
     ])
-    const troubles = (status?.conditions ?? [])
-      .filter(it => !it.status)
-      .map(it =>
-        it.type === 'NetworkReady'
-          ? `container runtime network not ready: ${it.message}`
-          : `container runtime status check may not have completed yet: ${it.message}`,
-      )
-    return { version: `${runtimeName}://${runtimeVersion}`, troubles }
+    return { version: `${runtimeName}://${runtimeVersion}`, ...toRuntimeFacts(status) }
   } catch (error) {
     return { version: '', troubles: [`container runtime is down: ${describe(error)}`] }
+  }
+}
+
+const required = [
+  ['RuntimeReady', 'container runtime not ready'],
+  ['NetworkReady', 'container runtime network not ready'],
+] as const
+
+/** Of the answer to Status: what is not ready, and what the runtime can do; handlers by name, so that two answers compare equal. */
+export const toRuntimeFacts = ({ status, runtimeHandlers, features }: StatusResponse): Omit<RuntimeFacts, 'version'> => {
+  const handlers = runtimeHandlers
+    .map(it => ({ name: it.name, ...(it.features && { features: it.features }) }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  return {
+    troubles: required.flatMap(([type, words]) => {
+      const condition = status?.conditions.find(it => it.type === type)
+      if (condition?.status === true) return []
+      if (condition === undefined) return [`${words}: the runtime does not say ${type}`]
+      return [`${words}: ${type}=false reason:${condition.reason} message:${condition.message}`]
+    }),
+    ...(handlers.length > 0 && { handlers }),
+    ...(features && { features: { supplementalGroupsPolicy: features.supplementalGroupsPolicy } }),
   }
 }
 

@@ -11,7 +11,9 @@ import {
   defaultLabels,
   enforcedOf,
   type NodeCondition,
+  type NodeRuntimeHandler,
   type NodeSettings,
+  type NodeStatus,
   toNodeObject,
 } from './node.ts'
 import type { Amounts } from './qos.ts'
@@ -36,6 +38,8 @@ export interface RuntimeFacts {
   readonly version: string
   /** What keeps it from running pods; empty when it is well. */
   readonly troubles: readonly string[]
+  readonly handlers?: readonly NodeRuntimeHandler[]
+  readonly features?: NodeStatus['features']
 }
 
 export interface Self {
