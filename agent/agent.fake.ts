@@ -9,6 +9,7 @@ import { silentLog } from '../host/log.ts'
 import { createAgent } from './agent.ts'
 import { toContainerConfig } from './container.ts'
 import { createImages } from './images.ts'
+import type { WantedPods } from './pods.ts'
 import { toSandboxConfig } from './sandbox.ts'
 import { container } from './seen.fake.ts'
 import { createTimeline } from './timeline.ts'
@@ -24,9 +25,11 @@ export interface Setup {
   readonly after?: { readonly cri: ReturnType<typeof createCriFake>; readonly clock: FakeClock; readonly feed: Feed }
   readonly images?: FakeCriDeps['images']
   readonly maxPods?: number
+  /** Instead of the store that is filled by hand, and by the agent's clock. */
+  readonly wanted?: (clock: FakeClock) => WantedPods
 }
 
-export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest'], maxPods = 110 }: Setup = {}) => {
+export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest'], maxPods = 110, ...more }: Setup = {}) => {
   const clock = after?.clock ?? fakeClock()
   const feed: Feed = after?.feed ?? { onEvent: () => undefined }
   const cri = after?.cri ?? createCriFake({ clock, images, onEvent: event => feed.onEvent(event) })
@@ -37,7 +40,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
   const events: string[] = []
   const calls: string[] = []
   const agent = createAgent({
-    wanted,
+    wanted: more.wanted?.(clock) ?? wanted,
     live,
     configMaps,
     secrets,

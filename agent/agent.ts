@@ -188,6 +188,7 @@ const statusOf =
       isReady: (id, container) => container.readinessProbe === undefined || prober.results(id, 'readiness') === 'success',
       verdict: worker.ending?.verdict,
       ending: worker.phase !== 'syncing',
+      ended: worker.phase === 'terminated',
       before,
       hostIPs: deps.nodeIPs(),
       qosClass: qosClass(worker.pod),

@@ -7,17 +7,34 @@ type Verdict = Pick<PodCondition, 'status' | 'reason' | 'message'>
 
 const yes: Verdict = { status: 'True' }
 
+/** The conditions that are the node's to write. `DisruptionTarget` is shared: whoever ends a pod writes it, once. */
+export const ownedConditions: ReadonlySet<string> = new Set([
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+  'PodResizePending',
+  'PodResizeInProgress',
+  'AllContainersRestarting',
+])
+
 export interface ConditionInput {
   readonly pod: Pod
   readonly phase: PodPhase
   readonly statuses: readonly ContainerStatus[]
   readonly hasSandbox: boolean
   readonly before: readonly PodCondition[]
+  /** Why somebody put an end to the pod. */
+  readonly disruption?: { readonly reason: string; readonly message: string } | undefined
   /** RFC 3339, for conditions that change now. */
   readonly now: string
 }
 
-/** The five conditions that a kubelet owns; those of others (readiness gates) are kept as they are. */
+/**
+ * The five conditions that every pod has from its node, after those of others (readiness gates), which are kept as they are: as the
+ * apiserver holds them where the pod comes from there.
+ */
 export const podConditions = (input: ConditionInput): readonly PodCondition[] => {
   const ready = containersReady(input)
   const owned: Readonly<Record<string, Verdict>> = {
@@ -27,9 +44,14 @@ export const podConditions = (input: ConditionInput): readonly PodCondition[] =>
     ContainersReady: ready,
     PodScheduled: yes,
   }
-  const kept = input.before.filter(it => !(it.type in owned))
-  return [...kept, ...Object.entries(owned).map(([type, verdict]) => stamp(type, verdict, input))]
+  const kept = othersOf(input).filter(it => !(it.type in owned))
+  const { disruption } = input
+  const target = disruption === undefined ? [] : [stamp('DisruptionTarget', { status: 'True', ...disruption }, input)]
+  const written = Object.entries(owned).map(([type, verdict]) => stamp(type, verdict, input))
+  return [...kept.filter(it => target.every(({ type }) => type !== it.type)), ...target, ...written]
 }
+
+const othersOf = ({ pod, before }: ConditionInput): readonly PodCondition[] => pod.status?.conditions ?? before
 
 const stamp = (type: string, verdict: Verdict, { before, now, pod }: ConditionInput): PodCondition => {
   const old = before.find(it => it.type === type)
@@ -83,9 +105,9 @@ const containersReady = ({ pod, phase, statuses }: ConditionInput): Verdict => {
   )
 }
 
-const gatesReady = ({ pod, before }: ConditionInput): Verdict => {
-  const messages = (pod.spec.readinessGates ?? []).flatMap(({ conditionType }) => {
-    const condition = before.find(it => it.type === conditionType)
+const gatesReady = (input: ConditionInput): Verdict => {
+  const messages = (input.pod.spec.readinessGates ?? []).flatMap(({ conditionType }) => {
+    const condition = othersOf(input).find(it => it.type === conditionType)
     if (condition === undefined) return [`corresponding condition of pod readiness gate "${conditionType}" does not exist.`]
     return condition.status === 'True'
       ? []

@@ -203,5 +203,6 @@ const toContainerSeen = async (sandboxId: string, it: cri.ContainerStatus): Prom
     restartCount: Number(it.annotations[restartCountAnnotation] ?? it.metadata.attempt),
     hash: it.annotations[hashAnnotation],
     logPath: it.logPath,
+    ...(it.user?.linux && { user: it.user.linux }),
   }
 }

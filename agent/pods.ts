@@ -1,21 +1,25 @@
 // All pods of the node: a worker for each, admission before it starts, and whoever else has news of a pod (the runtime's events,
 // probes, a changed ConfigMap) is passed on to its worker. A pod of the same name waits until the one before it is gone.
-// Pods that the runtime knows and nobody wants are ended like any other.
+// Pods that the runtime knows and nobody wants are ended like any other, once it is known who is wanted.
 import { fullName, namespaceOf } from '../api/pod.ts'
 import type { Source, Store } from '../api/source.ts'
-import type { Pod, PodStatus } from '../api/types.ts'
+import type { Pod, PodCondition, PodPhase, PodStatus } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
+import { ownedConditions } from './conditions.ts'
 import type { PodSketch } from './observe.ts'
-import { isAlive } from './seen.ts'
+import { qosClass } from './qos.ts'
+import { isAlive, nothingSeen } from './seen.ts'
 import { rfc3339, type Verdict } from './status.ts'
-import { PodWorker, type WorkerDeps } from './worker.ts'
+import { type Ending, PodWorker, type WorkerDeps } from './worker.ts'
 
 export type Admission = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly message: string }
 
+/** What the node should run; where the list may be unfinished when it is synced, `complete` tells when it is not (sources/cluster.ts). */
+export type WantedPods = Source<Pod> & { readonly isComplete?: boolean; readonly complete?: Promise<void> }
+
 export interface PodsDeps {
-  /** What the node should run. */
-  readonly wanted: Source<Pod>
+  readonly wanted: WantedPods
   /** Where pods with their live status are put for everybody else. */
   readonly live: Store<Pod>
   readonly worker: Omit<WorkerDeps, 'publish' | 'onGone'>
@@ -24,6 +28,8 @@ export interface PodsDeps {
   readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
   /** After each publication of a pod whose containers were looked at: whoever follows containers (probes) looks again. */
   readonly onLooked: (worker: PodWorker) => void
+  /** Labels or annotations of a pod that runs have changed: files that show them are out of date. */
+  readonly onMarksChanged?: (worker: PodWorker) => void
   readonly clock: Clock
   readonly log: Log
 }
@@ -47,6 +53,8 @@ export interface Pods {
 export const createPods = (deps: PodsDeps): Pods => {
   const workers = new Map<string, PodWorker>()
   const rejected = new Map<string, Verdict>()
+  /** Pods that were deleted and of which nothing is left here, until their source knows it too. */
+  const finished = new Set<string>()
   const unseen = new Set<string>()
   const { promise: adopted, resolve: resolveAdopted } = Promise.withResolvers<void>()
   let started = false
@@ -62,7 +70,10 @@ export const createPods = (deps: PodsDeps): Pods => {
     const name = { namespace: namespaceOf(worker.pod), name: worker.pod.metadata.name }
     const current = deps.live.get(name.namespace, name.name)
     const before = current?.metadata.uid === worker.uid ? current : undefined
-    const status = deps.statusOf(worker, before?.status)
+    // What was said last, by whoever ran it before this daemon, is what goes on.
+    const said = before?.status ?? worker.pod.status
+    // A pod that could not be looked at yet is not one without containers.
+    const status = worker.seen === nothingSeen && said !== undefined ? said : deps.statusOf(worker, said)
     deps.onLooked(worker)
     // An old pod of the same name never overwrites what is known of its successor.
     if (current !== undefined && before === undefined && workers.get(current.metadata.uid ?? '')?.phase === 'syncing')
@@ -74,15 +85,16 @@ export const createPods = (deps: PodsDeps): Pods => {
     const after: Pod = {
       ...worker.pod,
       metadata: { ...metadata, ...(creationTimestamp && { creationTimestamp }) },
-      status: held(worker, status, before?.status),
+      status: held(worker, status, said),
     }
-    if (before === undefined || !sameText(before, after)) deps.live.put(after)
+    if (before === undefined || !same(before, after)) deps.live.put(after)
     return status
   }
 
   const onGone = (worker: PodWorker) => {
     workers.delete(worker.uid)
     const { namespace = 'default', name } = worker.pod.metadata
+    if (isDeleted(worker.pod)) finished.add(worker.uid)
     const last = deps.live.get(namespace, name)
     deps.onStage(last?.metadata.uid === worker.uid ? last : worker.pod, 'gone')
     if (last?.metadata.uid === worker.uid) deps.live.remove(namespace, name)
@@ -101,8 +113,11 @@ export const createPods = (deps: PodsDeps): Pods => {
 
   const begin = (pod: Pod) => {
     const uid = pod.metadata.uid ?? ''
-    if (workers.has(uid) || rejected.has(uid) || predecessor(pod) !== undefined) return
+    if (workers.has(uid) || rejected.has(uid) || finished.has(uid) || predecessor(pod) !== undefined) return
     deps.onStage(pod, 'seen')
+    // Of a pod that is over already nothing starts; what may be left of it is taken away.
+    const ending = endingOf(pod)
+    if (ending !== undefined) return newWorker(pod).end(ending)
     const active = [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
     const answer = deps.admit(pod, active)
     if (!answer.ok) return reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
@@ -115,16 +130,41 @@ export const createPods = (deps: PodsDeps): Pods => {
     rejected.set(uid, verdict)
     deps.onStage(pod, 'rejected', `${verdict.reason}: ${verdict.message}`)
     deps.log.warn({ pod: fullName(pod), reason: verdict.reason }, `the pod was rejected: ${verdict.message}`)
-    deps.live.put({ ...pod, status: { ...verdict, startTime: rfc3339(deps.clock.now()) } })
+    const status: PodStatus = {
+      phase: verdict.phase,
+      reason: verdict.reason,
+      message: `Pod was rejected: ${verdict.message}`,
+      startTime: rfc3339(deps.clock.now()),
+      qosClass: qosClass(pod),
+      ...(pod.metadata.generation !== undefined && { observedGeneration: pod.metadata.generation }),
+    }
+    deps.live.put({ ...pod, status })
+  }
+
+  const forgetRejected = (pod: Pod) => {
+    const { namespace = 'default', name, uid = '' } = pod.metadata
+    if (rejected.delete(uid) && deps.live.get(namespace, name)?.metadata.uid === uid) deps.live.remove(namespace, name)
   }
 
   const drop = (pod: Pod, why: string) => {
     const uid = pod.metadata.uid ?? ''
-    if (rejected.delete(uid)) {
-      const { namespace = 'default', name } = pod.metadata
-      if (deps.live.get(namespace, name)?.metadata.uid === uid) deps.live.remove(namespace, name)
-    }
+    forgetRejected(pod)
+    finished.delete(uid)
     workers.get(uid)?.end({ grace: graceOf(pod), why, removed: true })
+  }
+
+  /** A newer version of a pod that has a worker: what it says of the node's own doing is no news to the node. */
+  const take = (worker: PodWorker, pod: Pod) => {
+    const before = worker.pod
+    const ending = endingOf(pod)
+    if (ending !== undefined || same(before.spec, pod.spec)) worker.pod = pod
+    else worker.update(pod)
+    if (ending !== undefined) worker.end(ending)
+    const { labels, annotations, generation } = pod.metadata
+    const remarked = !same([before.metadata.labels, before.metadata.annotations], [labels, annotations])
+    if (remarked) deps.onMarksChanged?.(worker)
+    if (remarked || before.metadata.generation !== generation || !same(othersConditions(before), othersConditions(pod)))
+      publish(worker)
   }
 
   const changed = (before: Pod | undefined, after: Pod | undefined) => {
@@ -132,12 +172,17 @@ export const createPods = (deps: PodsDeps): Pods => {
     if (before !== undefined && before.metadata.uid !== after?.metadata.uid)
       drop(before, after ? 'its manifest changed' : 'its manifest is gone')
     if (after === undefined) return
-    const worker = workers.get(after.metadata.uid ?? '')
-    if (worker !== undefined && worker.ending?.removed !== true) worker.update(after)
-    else begin(after)
+    const uid = after.metadata.uid ?? ''
+    const worker = workers.get(uid)
+    if (worker !== undefined) return worker.ending?.removed === true && !isDeleted(after) ? undefined : take(worker, after)
+    if (!rejected.has(uid)) return begin(after)
+    if (!isDeleted(after)) return
+    finished.add(uid)
+    forgetRejected(after)
   }
 
   const adopt = (sketch: PodSketch) => {
+    if (deps.wanted.isComplete === false) return
     if (workers.has(sketch.uid) || deps.wanted.get(sketch.namespace, sketch.name)?.metadata.uid === sketch.uid) return
     deps.log.info({ pod: `${sketch.namespace}/${sketch.name}`, uid: sketch.uid }, 'a pod runs that nobody wants; it is ended')
     const metadata = { name: sketch.name, namespace: sketch.namespace, uid: sketch.uid }
@@ -155,6 +200,9 @@ export const createPods = (deps: PodsDeps): Pods => {
       for (const pod of wanted.filter(pod => !runs(pod))) begin(pod)
       deps.wanted.subscribe({ changed })
       if (unseen.size === 0) resolveAdopted()
+      void deps.wanted.complete?.then(() => {
+        for (const sketch of runtimePods.values()) adopt(sketch)
+      })
       return adopted
     },
     poke: podUid => workers.get(podUid)?.poke(),
@@ -170,19 +218,41 @@ export const createPods = (deps: PodsDeps): Pods => {
 
 /** A pod is told to have ended when nothing of it runs any more: whoever counts on that may take what it held. */
 const held = ({ seen }: PodWorker, status: PodStatus, before: PodStatus | undefined): PodStatus => {
-  const hasEnded = status.phase === 'Succeeded' || status.phase === 'Failed'
-  return hasEnded && seen.containers.some(isAlive) ? { ...status, phase: before?.phase ?? 'Running' } : status
+  if (!isTerminal(status.phase) || isTerminal(before?.phase) || !seen.containers.some(isAlive)) return status
+  const { reason: _, message: __, ...rest } = status
+  return {
+    ...rest,
+    phase: before?.phase ?? 'Running',
+    ...(before?.reason !== undefined && { reason: before.reason }),
+    ...(before?.message !== undefined && { message: before.message }),
+  }
 }
+
+const isTerminal = (phase: PodPhase | undefined): boolean => phase === 'Succeeded' || phase === 'Failed'
+
+const isDeleted = ({ metadata }: Pod): boolean => metadata.deletionTimestamp !== undefined
+
+/** Why a pod is over as its source has it: deleted by somebody, or ended for good in an earlier life. */
+const endingOf = (pod: Pod): Ending | undefined => {
+  if (isDeleted(pod)) return { grace: graceOf(pod), why: 'it was deleted', removed: true }
+  if (!isTerminal(pod.status?.phase)) return undefined
+  return { grace: graceOf(pod), why: `the pod has ${pod.status?.phase?.toLowerCase()}`, removed: false }
+}
+
+const othersConditions = ({ status }: Pod): readonly PodCondition[] =>
+  (status?.conditions ?? []).filter(it => !ownedConditions.has(it.type))
+
+const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
 
 /** The grace period of a pod of which only the runtime's labels are left. */
 const orphanGrace = 30
 
-const graceOf = (pod: Pod): number => pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30
+/** Never less than the second that the kubelet gives: StopContainer with 0 would kill without a signal. */
+const graceOf = (pod: Pod): number =>
+  Math.max(pod.metadata.deletionGracePeriodSeconds ?? pod.spec.terminationGracePeriodSeconds ?? 30, 1)
 
 const withDeletion = (worker: PodWorker): Pod['metadata'] => ({
   ...worker.pod.metadata,
   deletionTimestamp: worker.pod.metadata.deletionTimestamp ?? rfc3339(worker.endingSince),
   deletionGracePeriodSeconds: worker.ending?.grace ?? 0,
 })
-
-const sameText = (a: Pod, b: Pod): boolean => JSON.stringify(a) === JSON.stringify(b)

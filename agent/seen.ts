@@ -1,5 +1,6 @@
 // What the runtime shows of one pod, in our own words: values only, no CRI types beyond this seam (agent/observe.ts fills it).
 // The runtime is the database: everything that must outlive this daemon is read back from here.
+import type { ContainerUser } from '../api/types.ts'
 import type { Millis } from '../host/clock.ts'
 
 export interface SandboxSeen {
@@ -33,6 +34,8 @@ export interface ContainerSeen {
   /** The spec hash that the container was made from; undefined when it carries none. */
   readonly hash: string | undefined
   readonly logPath: string
+  /** Who its first process runs as, where the runtime says so. */
+  readonly user?: ContainerUser
 }
 
 export interface Seen {

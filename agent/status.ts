@@ -3,9 +3,12 @@
 import { isSidecar } from '../api/pod.ts'
 import type { Container, ContainerState, ContainerStatus, Pod, PodPhase, PodStatus, QosClass } from '../api/types.ts'
 import type { Millis } from '../host/clock.ts'
+import { byText } from '../host/order.ts'
 import { podConditions } from './conditions.ts'
+import { endedStatuses, type Statuses, unseenStatus } from './lost.ts'
 import { restartsAfter } from './restart.ts'
 import { type ContainerSeen, latest, previous, type Seen, usableSandbox } from './seen.ts'
+import { isStatic } from './sources/mirror-marks.ts'
 
 /** Why a container does not run yet, as its status says it. */
 export interface Waiting {
@@ -18,6 +21,8 @@ export interface Verdict {
   readonly phase: 'Failed'
   readonly reason: string
   readonly message: string
+  /** Why somebody put an end to it, for the `DisruptionTarget` condition. */
+  readonly disruption?: { readonly reason: string; readonly message: string }
 }
 
 export interface StatusInput {
@@ -29,6 +34,8 @@ export interface StatusInput {
   readonly verdict: Verdict | undefined
   /** The containers of a pod that is being ended will not start again. */
   readonly ending: boolean
+  /** Nothing of the pod runs any more, nor will. */
+  readonly ended?: boolean
   readonly before: PodStatus | undefined
   readonly hostIPs: readonly string[]
   readonly qosClass: QosClass
@@ -44,12 +51,10 @@ const scheme = 'containerd://'
 
 export const podStatus = (input: StatusInput): PodStatus => {
   const { pod, seen, before } = input
-  const inits = pod.spec.initContainers ?? []
   const ephemerals = pod.spec.ephemeralContainers ?? []
-  const containerStatuses = pod.spec.containers.map(it => containerStatus(input, it, inits.length > 0))
-  const initContainerStatuses = inits.map(it => containerStatus(input, it, true))
-  const all = [...initContainerStatuses, ...containerStatuses]
-  const phase = input.verdict?.phase ?? keepTerminal(before?.phase, podPhase(pod, all, input.ending))
+  const { init, apps } = templateStatuses(input)
+  const all = [...init, ...apps]
+  const phase = input.verdict?.phase ?? keepTerminal(before?.phase, phaseOf(input, all))
   const ips = podIPs(input)
   const conditionInput = {
     pod,
@@ -57,20 +62,47 @@ export const podStatus = (input: StatusInput): PodStatus => {
     statuses: all,
     hasSandbox: usableSandbox(seen, pod.spec.hostNetwork === true) !== undefined,
     before: before?.conditions ?? [],
+    disruption: input.verdict?.disruption,
     now: rfc3339(input.now),
   }
+  // What a phase was explained with goes on explaining it.
+  const { reason, message } = input.verdict ?? (before?.phase === phase ? before : {})
+  const { generation } = pod.metadata
   return {
+    ...(generation !== undefined && { observedGeneration: generation }),
     phase,
     conditions: podConditions(conditionInput),
-    ...(input.verdict && { reason: input.verdict.reason, message: input.verdict.message }),
+    ...(reason && { reason }),
+    ...(message && { message }),
     ...(input.hostIPs[0] !== undefined && { hostIP: input.hostIPs[0], hostIPs: input.hostIPs.map(ip => ({ ip })) }),
     ...(ips[0] !== undefined && { podIP: ips[0], podIPs: ips.map(ip => ({ ip })) }),
-    startTime: rfc3339(input.startTime),
-    ...(inits.length > 0 && { initContainerStatuses }),
-    containerStatuses,
-    ...(ephemerals.length > 0 && { ephemeralContainerStatuses: ephemerals.map(it => containerStatus(input, it, false)) }),
+    startTime: before?.startTime ?? rfc3339(input.startTime),
+    ...(init.length > 0 && { initContainerStatuses: init }),
+    containerStatuses: byName(apps),
+    ...(ephemerals.length > 0 && {
+      ephemeralContainerStatuses: byName(ephemerals.map(it => containerStatus(input, it, false))),
+    }),
     qosClass: input.qosClass,
   }
+}
+
+const byName = (statuses: readonly ContainerStatus[]) => [...statuses].sort((a, b) => byText(a.name, b.name))
+
+/** A pod that came from an apiserver and is over is never left without a verdict; a static pod keeps the phase that its containers make. */
+const isOver = ({ ended, pod }: StatusInput): boolean => ended === true && !isStatic(pod)
+
+const templateStatuses = (input: StatusInput): Statuses => {
+  const inits = input.pod.spec.initContainers ?? []
+  const statuses = {
+    init: inits.map(it => containerStatus(input, it, true)),
+    apps: input.pod.spec.containers.map(it => containerStatus(input, it, inits.length > 0)),
+  }
+  return isOver(input) ? endedStatuses(input.pod, statuses) : statuses
+}
+
+const phaseOf = (input: StatusInput, statuses: readonly ContainerStatus[]): PodPhase => {
+  const phase = podPhase(input.pod, statuses, input.ending)
+  return isOver(input) && phase !== 'Succeeded' ? 'Failed' : phase
 }
 
 /** A pod that has ended stays ended. */
@@ -88,7 +120,9 @@ const containerStatus = (input: StatusInput, container: Container, hasInit: bool
   const waiting = input.waiting.get(container.name)
   if (current === undefined) {
     const reason = hasInit ? 'PodInitializing' : 'ContainerCreating'
-    return unseenStatus(input, container, waiting ?? { reason, message: '' })
+    const state = { waiting: toWaiting(waiting ?? { reason, message: '' }) }
+    const status = unseenStatus(input.pod, container, saidBefore(input, container), state, waiting !== undefined)
+    return { ...status, ...mountStatuses(container) }
   }
   const held = waiting !== undefined && current.state !== 'running' && !input.ending
   const before = held && current.state === 'exited' ? current : previous(input.seen, container.name)
@@ -106,26 +140,30 @@ const containerStatus = (input: StatusInput, container: Container, hasInit: bool
     containerID: scheme + current.id,
     started,
     ...(container.resources && { resources: container.resources }),
+    ...(container.resources?.requests && { allocatedResources: container.resources.requests }),
+    ...mountStatuses(container),
+    ...(current.user && { user: { linux: current.user } }),
   }
 }
 
-/** A container that the runtime does not know (any more): what was last said of its end stays true. */
-const unseenStatus = ({ before }: StatusInput, container: Container, waiting: Waiting): ContainerStatus => {
-  const old = [...(before?.initContainerStatuses ?? []), ...(before?.containerStatuses ?? [])].find(
-    it => it.name === container.name,
-  )
-  if (old?.state?.terminated !== undefined) return old
-  return {
-    name: container.name,
-    state: { waiting: toWaiting(waiting) },
-    lastState: old?.lastState ?? {},
-    ready: false,
-    restartCount: old?.restartCount ?? 0,
-    image: container.image,
-    imageID: '',
-    started: false,
-  }
-}
+const saidBefore = ({ before }: StatusInput, { name }: Container): ContainerStatus | undefined =>
+  [
+    ...(before?.initContainerStatuses ?? []),
+    ...(before?.containerStatuses ?? []),
+    ...(before?.ephemeralContainerStatuses ?? []),
+  ].find(it => it.name === name)
+
+/** How the volumes are mounted; the API wants to know of read-only ones whether that holds for what is mounted below them too. */
+const mountStatuses = ({ volumeMounts = [] }: Container): Pick<ContainerStatus, 'volumeMounts'> =>
+  volumeMounts.length === 0
+    ? {}
+    : {
+        volumeMounts: volumeMounts.map(({ name, mountPath, readOnly, recursiveReadOnly }) => ({
+          name,
+          mountPath,
+          ...(readOnly && { readOnly, recursiveReadOnly: recursiveReadOnly === 'Enabled' ? 'Enabled' : 'Disabled' }),
+        })),
+      }
 
 const toWaiting = ({ reason, message }: Waiting) => (message === '' ? { reason } : { reason, message })
 

@@ -328,6 +328,7 @@ export interface ProjectedSource {
 export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown'
 
 export interface PodStatus {
+  readonly observedGeneration?: number
   readonly phase: PodPhase
   readonly conditions?: readonly PodCondition[]
   readonly message?: string
@@ -341,6 +342,9 @@ export interface PodStatus {
   readonly containerStatuses?: readonly ContainerStatus[]
   readonly ephemeralContainerStatuses?: readonly ContainerStatus[]
   readonly qosClass?: QosClass
+  /** Of the pod as a whole, where its spec names any. */
+  readonly allocatedResources?: ResourceList
+  readonly resources?: ResourceRequirements
 }
 
 export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort'
@@ -388,6 +392,23 @@ export interface ContainerStatus {
   readonly started?: boolean
   readonly allocatedResources?: ResourceList
   readonly resources?: ResourceRequirements
+  readonly volumeMounts?: readonly VolumeMountStatus[]
+  readonly user?: { readonly linux?: ContainerUser }
+  readonly stopSignal?: string
+}
+
+export interface VolumeMountStatus {
+  readonly name: string
+  readonly mountPath: string
+  readonly readOnly?: boolean
+  readonly recursiveReadOnly?: 'Disabled' | 'IfPossible' | 'Enabled'
+}
+
+/** Who the first process of a container runs as. */
+export interface ContainerUser {
+  readonly uid: number
+  readonly gid: number
+  readonly supplementalGroups?: readonly number[]
 }
 
 // ---- Services
