@@ -87,6 +87,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
       podLogsDir: '/logs',
       prepare: async () => undefined,
       link: async () => undefined,
+      removeContainer: async () => undefined,
       remove: async () => undefined,
       removeUnknown: async () => [],
     },

@@ -11,6 +11,8 @@ export interface PodLogs {
   /** Makes the pod's folder, and that of a container. @throws Fault `io` with the file system's error, such as ENOSPC */
   prepare(pod: Pod, container?: string): Promise<void>
   link(pod: Pod, container: string, containerId: string, restartCount: number): Promise<void>
+  /** Removes the logs of one attempt, rotated ones too, and the link to them: as the runtime forgets it, nobody can ask for them. */
+  removeContainer(pod: Pod, attempt: { readonly name: string; readonly id: string; readonly restartCount: number }): Promise<void>
   /** Removes the pod's links, then its folder: whatever ends in between is found again by the folder. */
   remove(pod: Pod): Promise<void>
   /** Removes the folders of pods that are not among these uids, and all links to them. @returns the folders' names */
@@ -47,6 +49,12 @@ export const createPodLogs = ({ podLogsDir, containersDir }: { podLogsDir: strin
       await mkdir(containersDir, { recursive: true, mode: 0o755 })
       await rm(link, { force: true })
       await symlink(join(folder(pod), containerLogPath(container, restartCount)), link)
+    },
+    removeContainer: async (pod, { name, id, restartCount }) => {
+      const log = join(folder(pod), containerLogPath(name, restartCount))
+      const rotated = (await readdir(dirname(log)).catch(() => [])).filter(it => it.startsWith(`${basename(log)}.`))
+      await rm(join(containersDir, legacyLogName(pod, name, id)), { force: true })
+      for (const path of [log, ...rotated.map(it => join(dirname(log), it))]) await rm(path, { force: true })
     },
     remove: async pod => {
       await removeLinks(containersDir, podFolder => podFolder === folder(pod))

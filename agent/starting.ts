@@ -1,5 +1,5 @@
 // How a pod's sandbox and its containers come to run: create, start, postStart. The executors of two kinds of step, no policy.
-// Follows the order of the kubelet: image, configuration, create, start, log link, hook (k8s.io: Container Lifecycle Hooks).
+// Follows the order of the kubelet: image, configuration, create, log link, start, hook (k8s.io: Container Lifecycle Hooks).
 import { containerOf } from '../api/pod.ts'
 import type { Container } from '../api/types.ts'
 import { describe, Fault } from '../host/fault.ts'
@@ -71,11 +71,12 @@ export const createStarting = (deps: StepDeps, cgroupParentOf: (podUid: string) 
       const id = await spanned(deps, view, { stage: 'create', container: name }, () =>
         create(view, container, restartCount, image, sandbox),
       )
+      // Linked before it starts: what was only created is made anew by the next daemon, what runs is left alone.
+      await deps.logs.link(pod, name, id, restartCount)
       await spanned(deps, view, { stage: 'start', container: name }, async () => {
         await runtime.startContainer(id).catch(error => {
           throw asReason(error, 'container-start', 'RunContainerError')
         })
-        await deps.logs.link(pod, name, id, restartCount)
       })
       deps.onEvent(pod, 'Normal', 'Started', `Container started: ${name}`)
       await postStart(view, container, id, signal)

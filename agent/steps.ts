@@ -31,6 +31,10 @@ export const createSteps = (deps: StepDeps): StepRunner => {
   const cgroupParents = new Map<string, string>()
   const { createSandbox, start } = createStarting(deps, uid => cgroupParents.get(uid) ?? '')
 
+  const removeLogs = async ({ pod, seen }: PodView, ids: readonly string[]) => {
+    for (const it of seen.containers) if (ids.includes(it.id)) await deps.logs.removeContainer(pod, it)
+  }
+
   const executors = {
     'create-sandbox': createSandbox,
     start,
@@ -43,6 +47,7 @@ export const createSteps = (deps: StepDeps): StepRunner => {
     },
     'remove-container': async ({ id }, view) => {
       await runtime.removeContainer(id)
+      await removeLogs(view, [id])
       deps.forget([id])
       return { ...view.seen, containers: view.seen.containers.filter(it => it.id !== id) }
     },
@@ -83,8 +88,10 @@ export const createSteps = (deps: StepDeps): StepRunner => {
       cgroupParents.delete(view.uid)
       stoppedHooks.delete(view.uid)
     },
-    collect: async ({ seen }, { containers, sandboxes }) => {
+    collect: async (view, { containers, sandboxes }) => {
+      const { seen } = view
       for (const id of containers) await except(runtime.removeContainer(id), 'not-found')
+      await removeLogs(view, containers)
       for (const id of sandboxes) await except(runtime.removePodSandbox(id), 'not-found')
       deps.forget([...containers, ...sandboxes])
       return {
