@@ -45,6 +45,21 @@ export const globalAddresses = (): readonly string[] =>
     .filter(isGlobal)
     .map(({ address }) => address)
 
+/** A network that an interface is on: who has an address in it is reached without a router. */
+export interface ConnectedNetwork {
+  readonly interface: string
+  /** Of this machine in it. */
+  readonly address: string
+  /** `192.0.2.1/24`. */
+  readonly cidr: string
+}
+
+/** All networks of all interfaces but loopback and link-local ones. */
+export const connectedNetworks = (): readonly ConnectedNetwork[] =>
+  Object.entries(networkInterfaces()).flatMap(([name, list]) =>
+    (list ?? []).filter(isGlobal).flatMap(({ address, cidr }) => (cidr === null ? [] : [{ interface: name, address, cidr }])),
+  )
+
 /**
  * The machine's own address of each family: that of the default route's interface, else the first global one.
  * IPv4 first; empty when there is none.
