@@ -1,0 +1,184 @@
+// Figures of this node as others read them: /stats/summary, /metrics/resource and /metrics/cadvisor. Owns when to look: at a
+// request, and every ten seconds only while somebody asks, so that a node nobody watches spends nothing.
+import { readFileSync } from 'node:fs'
+import type { Cri } from '../../api/cri/cri.ts'
+import type { Source } from '../../api/source.ts'
+import type { Pod } from '../../api/types.ts'
+import { toCgroupLayout } from '../../host/cgroup-layout.ts'
+import { type CgroupDriver, cgroupPath, toCgroupName } from '../../host/cgroup-name.ts'
+import { type CgroupReader, createCgroupReader } from '../../host/cgroup-usage.ts'
+import type { Clock, Timer } from '../../host/clock.ts'
+import { expositionType, toExposition } from '../../host/exposition.ts'
+import type { Machine } from '../../host/machine.ts'
+import { readNetwork } from '../../host/net-dev.ts'
+import { createCadvisor } from './cadvisor.ts'
+import { createHostFigures, type HostFigures, ownCgroup } from './host-figures.ts'
+import { toResourceFamilies } from './resource-metrics.ts'
+import { createSampler, lacksRates, type NodeSample, type PodSample } from './sample.ts'
+import { createSlowFigures } from './slow.ts'
+import { createStorage } from './storage.ts'
+import { type PodExtras, toSummary } from './summary.ts'
+import type { Summary } from './wire.ts'
+
+export interface StatsDeps {
+  readonly nodeName: string
+  /** KubeletConfiguration's rootDir (or --root-dir) and podLogsDir. */
+  readonly rootDir: string
+  readonly podLogsDir: string
+  /** KubeletConfiguration's cgroupRoot, and the driver that is in use. */
+  readonly cgroupRoot: string
+  readonly cgroupDriver: CgroupDriver
+  /** KubeletConfiguration's kubeletCgroups and the like, by path; that of this process when `kubelet` is not given. */
+  readonly systemCgroups?: { readonly kubelet?: string; readonly runtime?: string; readonly misc?: string }
+  readonly version: string
+  readonly machine: Machine
+  /** Pods with their live status. */
+  readonly pods: Pick<Source<Pod>, 'list'>
+  /** PodCgroups.parentOf. */
+  readonly parentOf: (pod: Pod) => string
+  readonly cri: Pick<Cri, 'listContainerStats' | 'imageFsInfo' | 'listContainers' | 'listPodSandbox' | 'status'>
+  readonly clock: Clock
+  /** In place of this machine's. */
+  readonly reader?: CgroupReader
+  readonly host?: HostFigures
+}
+
+export interface Answer {
+  readonly contentType: string
+  readonly body: string
+}
+
+export interface Stats {
+  /** @param only `only_cpu_and_memory`: neither disks nor networks are looked at, and the runtime is not asked */
+  summary(only?: boolean): Promise<Summary>
+  /** What is used now, unformatted; for whoever decides by it (eviction). */
+  sample(): Promise<NodeSample>
+  resourceMetrics(): Promise<string>
+  cadvisorMetrics(): Promise<string>
+  /** Ends the looking. */
+  close(): void
+}
+
+const backgroundMs = 10_000
+/** How long after a request the next one is expected. */
+const watchedMs = 60_000
+/** Between two readings for a first rate: long enough to tell something, short enough to wait for. */
+const firstSpanMs = 200
+
+/** A pod whose uid no cgroup can be named after has none. */
+const safely =
+  (parentOf: (pod: Pod) => string) =>
+  (pod: Pod): string => {
+    try {
+      return parentOf(pod)
+    } catch {
+      return ''
+    }
+  }
+
+const systemCgroupsOf = ({ systemCgroups, cgroupRoot, cgroupDriver }: StatsDeps) => {
+  const podsCgroup = cgroupPath([...toCgroupName(cgroupRoot), 'kubepods'], cgroupDriver)
+  const kubelet = systemCgroups?.kubelet ?? ownCgroup(readFileSync('/proc/self/cgroup', 'utf8'))
+  return { podsCgroup, systemCgroups: { ...systemCgroups, kubelet, pods: podsCgroup } }
+}
+
+export const createStats = (deps: StatsDeps): Stats => {
+  const { nodeName, rootDir, podLogsDir, cri, clock, machine } = deps
+  const reader = deps.reader ?? createCgroupReader(toCgroupLayout(readFileSync('/proc/self/mountinfo', 'utf8')))
+  const host = deps.host ?? createHostFigures(reader.version)
+  const parentOf = safely(deps.parentOf)
+  const pods = () => deps.pods.list()
+  const { podsCgroup, systemCgroups } = systemCgroupsOf(deps)
+  const slow = createSlowFigures({ clock })
+  const storage = createStorage({ rootDir, podLogsDir, cri, slow, clock })
+  const { sample } = createSampler({ reader, host, pods, parentOf, systemCgroups, cri, clock })
+  const cadvisor = createCadvisor({
+    ...{ reader, host, machine, pods, parentOf, podsCgroup, systemCgroups, cri, storage, clock },
+    version: deps.version,
+    sandboxImage: () => slow.get('sandbox image', () => readSandboxImage(cri)).then(it => it ?? ''),
+  })
+
+  let timer: Timer | undefined
+  let askedAt = Number.NEGATIVE_INFINITY
+  const tick = () => {
+    timer = undefined
+    if (clock.monotonic() - askedAt > watchedMs) return
+    timer = clock.after(backgroundMs, tick)
+    sample().catch(() => undefined)
+  }
+  const sampleWithRates = async (): Promise<NodeSample> => {
+    askedAt = clock.monotonic()
+    timer ??= clock.after(backgroundMs, tick)
+    const first = await sample()
+    if (!lacksRates(first)) return first
+    await clock.sleep(firstSpanMs)
+    return sample()
+  }
+
+  const extrasOf = async (it: PodSample, nodeStorage: Awaited<ReturnType<typeof storage.node>>): Promise<PodExtras> => {
+    const ids = new Map(it.containers.map(({ name, id }) => [name, id]))
+    const groups = [it.sandboxPath, ...it.containers.map(container => container.path)].filter(path => path !== undefined)
+    const processes = groups.map(path => reader.processes(path))
+    // every process of the pod is in its network; the sandbox's lives as long as the pod
+    const pid = processes.flat()[0]
+    return {
+      storage: await storage.pod(it.pod, ids, nodeStorage),
+      network: pid === undefined ? undefined : readNetwork(pid),
+      processes: processes.flat().length,
+    }
+  }
+
+  const summary = async (only = false): Promise<Summary> => {
+    const found = await sampleWithRates()
+    const common = { nodeName, bootedAt: host.bootedAt, sample: found }
+    if (only) return toSummary(common)
+    const nodeStorage = await storage.node()
+    const extras = await Promise.all(
+      found.pods.map(async it => [it.pod.metadata.uid ?? '', await extrasOf(it, nodeStorage)] as const),
+    )
+    slow.prune()
+    const node = {
+      storage: nodeStorage,
+      network: readNetwork('self'),
+      processes: host.processes(),
+      processLimit: machine.pidLimit,
+    }
+    return toSummary({ ...common, node, pods: new Map(extras) })
+  }
+
+  return {
+    summary,
+    sample: sampleWithRates,
+    resourceMetrics: async () => toExposition(toResourceFamilies(await sample().catch(() => undefined))),
+    cadvisorMetrics: async () => toExposition(await cadvisor.families()),
+    close: () => timer?.cancel(),
+  }
+}
+
+const readSandboxImage = async (cri: Pick<Cri, 'status'>): Promise<string> => {
+  const { info } = await cri.status(true, { timeoutMs: 2000 })
+  const config = JSON.parse(info['config'] ?? '{}') as {
+    sandboxImage?: string
+    pinnedImages?: { sandbox?: string }
+  }
+  return config.sandboxImage ?? config.pinnedImages?.sandbox ?? ''
+}
+
+/** What a mounted path answers with; the kubelet API's server authorizes and calls it. */
+export type StatsRoute = (request: { readonly query: URLSearchParams }) => Promise<Answer>
+
+/** The paths of the kubelet API that the statistics answer. */
+export const statsRoutes = (stats: Stats): Readonly<Record<string, StatsRoute>> => {
+  const metrics = (text: () => Promise<string>) => async (): Promise<Answer> => ({
+    contentType: expositionType,
+    body: await text(),
+  })
+  return {
+    '/stats/summary': async ({ query }) => {
+      const only = ['true', '1', ''].includes(query.get('only_cpu_and_memory') ?? 'false')
+      return { contentType: 'application/json', body: `${JSON.stringify(await stats.summary(only))}\n` }
+    },
+    '/metrics/resource': metrics(stats.resourceMetrics),
+    '/metrics/cadvisor': metrics(stats.cadvisorMetrics),
+  }
+}
