@@ -40,6 +40,8 @@ export interface LogFormat {
   readonly timestamps?: boolean
   /** Leaves out what is older. */
   readonly since?: Millis
+  /** Only what was written there. */
+  readonly stream?: 'stdout' | 'stderr'
   /** Ends after so many bytes of output, within a line if need be. */
   readonly limitBytes?: number
 }
@@ -54,7 +56,8 @@ export interface Formatter {
 }
 
 /** A formatter that is fed a log file piece by piece. */
-export const createFormatter = ({ timestamps = false, since, limitBytes = Number.POSITIVE_INFINITY }: LogFormat): Formatter => {
+export const createFormatter = (format: LogFormat): Formatter => {
+  const { timestamps = false, since, stream, limitBytes = Number.POSITIVE_INFINITY } = format
   let rest: Buffer = Buffer.alloc(0)
   let left = limitBytes
   let atLineStart = true
@@ -63,6 +66,7 @@ export const createFormatter = ({ timestamps = false, since, limitBytes = Number
     const parsed = parseLine(line)
     if (parsed === undefined) return
     const { time, partial, content } = parsed
+    if (stream !== undefined && parsed.stream !== stream) return
     if (since !== undefined && Date.parse(time) < since) return
     if (timestamps && atLineStart) parts.push(Buffer.from(`${time} `))
     parts.push(content)

@@ -7,9 +7,10 @@ import { dirname } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { Fault } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'
-import { type ExecCri, serveExec, type Upgrade } from './exec-route.ts'
+import { type ExecCri, serveExec } from './exec-route.ts'
 import { findPod } from './find.ts'
 import { podPath, type RouteDeps, route, sendJson, toError } from './routes.ts'
+import type { Upgrade } from './tunnel.ts'
 
 export interface ServerDeps extends RouteDeps {
   /** Of the socket file; its folder is made when it is missing. */
@@ -103,7 +104,7 @@ const upgrade = async (it: Upgrade, deps: ServerDeps): Promise<void> => {
     const { pathname, searchParams } = new URL(request.url ?? '/', 'http://nodelet')
     const asked = podPath(pathname)
     if (asked?.action !== 'exec') throw new Fault('not-found', `no such path to upgrade: ${pathname}`, { retry: 'never' })
-    await serveExec(findPod(deps.view.pods(), asked.namespace, asked.name), searchParams, it, deps.cri)
+    await serveExec(findPod(deps.view.pods(), asked.namespace, asked.name), searchParams, it, deps)
   } catch (error) {
     refuse(socket, error)
   }

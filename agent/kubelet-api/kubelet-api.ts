@@ -1,0 +1,172 @@
+// The kubelet's API on its ports: TLS on config.address:port, the read-only port where there is one, and /healthz on the health port.
+// Puts the parts together and owns their life; what a path answers is routes.ts's, who may ask gate.ts's.
+import { createServer, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
+import type { KubeApi } from '../../api/kube/api.ts'
+import type { Clock } from '../../host/clock.ts'
+import { describe, isFault } from '../../host/fault.ts'
+import type { Log } from '../../host/log.ts'
+import type { AgentConfig } from '../config/agent-config.ts'
+import { tunnel } from '../server/tunnel.ts'
+import type { NodeView } from '../server/view.ts'
+import { type Answer, type Ask, type Handler, notFound, refuse } from './answer.ts'
+import { type ClientCas, openClientCas } from './client-cas.ts'
+import { createGate, type Gate } from './gate.ts'
+import { type HealthChecks, serveHealth } from './health.ts'
+import { connectionLimits, createResponder, refuseUpgrade, settle, toAsk } from './http.ts'
+import { createListener } from './listener.ts'
+import { type OnRequest, requestLabels } from './request-labels.ts'
+import { createRoutes, type RouteDeps } from './routes.ts'
+import { createSecureServer, type SecureServer, type ServingCertificate } from './secure.ts'
+import { planStream } from './streams.ts'
+import { toTlsOptions } from './tls-options.ts'
+
+export interface KubeletApiDeps {
+  readonly config: Pick<AgentConfig, 'nodeName' | 'rootDir' | 'kubelet'>
+  readonly servingCertificate: ServingCertificate
+  /** Absent: there is no control plane, and nobody can be asked about tokens and rights. */
+  readonly api: Pick<KubeApi, 'create'> | undefined
+  readonly view: Pick<NodeView, 'pods' | 'logFolder'>
+  readonly cri: RouteDeps['cri']
+  /** What is wrong with the loop that runs pods, or undefined. */
+  readonly syncLoop: () => string | undefined
+  /** What other parts answer, by whole path: `{ '/metrics': …, '/stats/summary': … }`. */
+  readonly extra: Readonly<Record<string, Handler>>
+  readonly onRequest?: OnRequest
+  /** /var/log when not given. */
+  readonly systemLogsDir?: string
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface KubeletApi {
+  /**
+   * Opens the ports that the configuration names; with enableServer off the health port alone.
+   * @returns the ports, as the kernel gave them
+   * @throws Fault `io` when an address cannot be had, `certificate` when the client CA file cannot be used
+   */
+  listen(): Promise<{ readonly secure?: number; readonly readOnly?: number; readonly healthz?: number }>
+  /** Ends all connections. */
+  close(): Promise<void>
+}
+
+/** @throws Fault `bad-config` when the configuration asks for what there is not, or lets nobody in */
+export const createKubeletApi = (deps: KubeletApiDeps): KubeletApi => {
+  const { config, syncLoop, log } = deps
+  const { kubelet } = config
+  const checks: HealthChecks = { ping: () => undefined, log: () => undefined, syncloop: syncLoop }
+  const routeDeps: RouteDeps = {
+    ...{ systemLogsDir: '/var/log', checkpointsDir: join(config.rootDir, 'checkpoints') },
+    ...deps,
+    ...{ kubelet, checks },
+  }
+  // Refused at once, and not when the first port is open already.
+  const options = toTlsOptions(kubelet)
+  const gate = kubelet.enableServer ? createGate({ ...deps, kubelet, nodeName: config.nodeName }) : undefined
+  const ends: (() => Promise<void> | void)[] = []
+  const close = async () => {
+    for (const end of ends.splice(0)) await end()
+  }
+
+  const listenPlain = async (handler: Handler, port: number, address: string): Promise<number> => {
+    const respond = createResponder(() => handler, { serverType: 'readonly', onRequest: deps.onRequest, log })
+    const listener = createListener(createServer(connectionLimits, (request, response) => void respond(request, response)))
+    ends.push(listener.close)
+    return await listener.listen(port, address)
+  }
+
+  const listenSecure = async (gate: Gate): Promise<number> => {
+    let secure: SecureServer | undefined
+    const cas = await openCas(deps, pem => secure?.trust(pem))
+    if (cas) ends.push(cas.stop)
+    secure = createSecureServer({ ...deps, options, ...(cas && { clientCas: cas.current() }) })
+    serveSecure(secure, gate, routeDeps, deps)
+    ends.push(deps.servingCertificate.onChange(secure.renew))
+    const listener = createListener(secure.server)
+    ends.push(listener.close)
+    if (deps.servingCertificate.current() === undefined)
+      log.warn({}, 'the kubelet API has no serving certificate yet: connections are refused until there is one')
+    return await listener.listen(kubelet.port, kubelet.address)
+  }
+
+  const listen = async () => {
+    const health: Handler = ask => (ask.segments[0] === 'healthz' ? serveHealth(ask, checks) : notFound)
+    const { healthzPort, healthzBindAddress, readOnlyPort, address } = kubelet
+    return {
+      ...(healthzPort > 0 && { healthz: await listenPlain(health, healthzPort, healthzBindAddress) }),
+      ...(gate && { secure: await listenSecure(gate) }),
+      ...(gate && readOnlyPort > 0 && { readOnly: await listenPlain(createRoutes(routeDeps, false), readOnlyPort, address) }),
+    }
+  }
+
+  return {
+    listen: async () => {
+      try {
+        const ports = await listen()
+        log.info(ports, 'the kubelet API listens')
+        return ports
+      } catch (error) {
+        await close()
+        throw error
+      }
+    },
+    close,
+  }
+}
+
+const openCas = async (
+  { config, clock, log }: KubeletApiDeps,
+  onChange: (pem: string) => void,
+): Promise<ClientCas | undefined> => {
+  const path = config.kubelet.authentication.x509.clientCAFile
+  return path === '' ? undefined : openClientCas({ path, clock, log, onChange })
+}
+
+/** Answers what comes over TLS: past the gate, then by its path, streams by an upgrade. */
+const serveSecure = (
+  { server, certificateOf }: SecureServer,
+  gate: Gate,
+  routeDeps: RouteDeps,
+  { onRequest, cri, view, clock, log, config }: KubeletApiDeps,
+): void => {
+  const routes = createRoutes(routeDeps, true)
+  const guard =
+    (request: IncomingMessage, next: Handler): Handler =>
+    async ask =>
+      (await gate(ask, certificateOf(request.socket))) ?? next(ask)
+  const respond = createResponder(request => guard(request, routes), { serverType: 'readwrite', onRequest, log })
+  server.on('request', (request, response) => void respond(request, response))
+
+  const hasStreams = config.kubelet.enableDebuggingHandlers
+  const idleMs = config.kubelet.streamingConnectionIdleTimeout
+  const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
+    const away = new AbortController()
+    const ask = toAsk(request, away.signal)
+    const ended = onRequest?.(requestLabels(request.method ?? '', ask?.segments ?? [], 'readwrite'))
+    socket.on('error', () => undefined)
+    socket.on('close', () => {
+      away.abort()
+      ended?.()
+    })
+    const refusal = await settle(guard(request, hasStreams ? joinStream : routes), ask, log)
+    if (refusal !== joined && !socket.destroyed) refuseUpgrade(socket, refusal, clock)
+
+    async function joinStream(it: Ask): Promise<Answer> {
+      const plan = await planStream(it, { view, cri })
+      if ('refusal' in plan) return plan.refusal
+      try {
+        await tunnel(plan.url, { request, socket, head }, { clock, idleMs })
+        return joined
+      } catch (error) {
+        if (!isFault(error, 'runtime-away')) throw error
+        log.warn({ err: error, path: it.path }, describe(error))
+        return refuse(502, describe(error))
+      }
+    }
+  }
+  server.on('upgrade', (request, socket, head) => void upgrade(request, socket, head))
+}
+
+/** Not sent: the connection belongs to the tunnel. */
+const joined: Answer = refuse(101, '')
