@@ -62,7 +62,8 @@ const attempt = async (deps: RegistrationDeps, signal: AbortSignal): Promise<Reg
     throw isFault(error, 'not-found') ? refusal : error
   })
   await warnOfAnotherMachine(deps, found, findings, signal)
-  const patch = adoptionPatch(found, findings, registration, now)
+  // Looked at again, since what is there may depend on the Node: one that has its podCIDR must not turn unready by a restart.
+  const patch = adoptionPatch(found, await deps.findings(found), registration, now)
   const node = await api.patch<NodeObject>({ resource: nodes, name, subresource: 'status' }, patch, 'strategic', { signal })
   return { node, before: found }
 }

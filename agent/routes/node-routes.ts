@@ -4,14 +4,15 @@
 import type { Source } from '../../api/source.ts'
 import type { ConnectedNetwork } from '../../host/addresses.ts'
 import type { Clock, Millis, Timer } from '../../host/clock.ts'
-import { describe } from '../../host/fault.ts'
+import { describe, type Fault } from '../../host/fault.ts'
 import type { Link } from '../../host/link.ts'
 import type { Log } from '../../host/log.ts'
 import type { NodeObject } from '../node.ts'
 import { type PodRoute, podRoutes, routeChanges, routeKeyOf, routeProtocol } from './routes.ts'
 
 export interface NodeRoutesDeps {
-  readonly nodes: Source<NodeObject>
+  /** All Nodes; `problem` says why they cannot be seen, where the source has such a thing. */
+  readonly nodes: Source<NodeObject> & { problem?(): Fault | undefined }
   readonly ownName: string
   readonly link: Pick<Link, 'batchEach' | 'query'>
   readonly networks: () => readonly ConnectedNetwork[]
@@ -27,6 +28,9 @@ export interface NodeRoutes {
   /** Follows the Nodes no more; the routes stay, since pods go on. */
   stop(): void
 }
+
+/** By then the first list has come or was refused. */
+const firstCheckMs = 2_000
 
 interface ShownRoute {
   readonly dst: string
@@ -57,6 +61,7 @@ export const createNodeRoutes = (deps: NodeRoutesDeps): NodeRoutes => {
   const said = new Set<string>()
   let isStopped = false
   let isDirty = false
+  let saidForbidden = false
   let working: Promise<void> | undefined
   let timer: Timer | undefined
 
@@ -108,10 +113,21 @@ export const createNodeRoutes = (deps: NodeRoutesDeps): NodeRoutes => {
     working ??= work()
     return working
   }
-  const check = () => {
-    timer = clock.after(checkMs, () => {
+  const lookForRight = () => {
+    const isForbidden = nodes.problem?.()?.code === 'api-forbidden'
+    if (isForbidden && !saidForbidden)
+      log.warn(
+        {},
+        'pods of other nodes are not routed to: this node may not list Nodes; ' +
+          'apply deploy/rbac.yaml, which gives group system:nodes the role system:node-proxier; pods run on',
+      )
+    saidForbidden = isForbidden
+  }
+  const check = (ms: Millis) => {
+    timer = clock.after(ms, () => {
+      lookForRight()
       void reconcile()
-      check()
+      check(checkMs)
     })
   }
 
@@ -121,7 +137,7 @@ export const createNodeRoutes = (deps: NodeRoutesDeps): NodeRoutes => {
     },
     synced: () => void reconcile(),
   })
-  check()
+  check(firstCheckMs)
   return {
     repair: reconcile,
     stop: () => {

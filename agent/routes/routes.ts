@@ -40,6 +40,19 @@ const addressesOf = ({ status }: NodeObject): readonly string[] =>
 export const routeKeyOf = (node: NodeObject | undefined): string =>
   node === undefined ? '' : JSON.stringify([podCIDRsOf(node), addressesOf(node)])
 
+/** The Node without all that routes do not depend on: a cluster of a thousand is held in one megabyte instead of twenty. */
+export const trimToRoutes = ({ apiVersion, kind, metadata, spec, status }: NodeObject): NodeObject => {
+  const { name, uid, resourceVersion } = metadata
+  const { podCIDR, podCIDRs } = spec ?? {}
+  return {
+    ...(apiVersion !== undefined && { apiVersion }),
+    ...(kind !== undefined && { kind }),
+    metadata: { name, ...(uid !== undefined && { uid }), ...(resourceVersion !== undefined && { resourceVersion }) },
+    spec: { ...(podCIDR !== undefined && { podCIDR }), ...(podCIDRs && { podCIDRs }) },
+    status: { addresses: status?.addresses ?? [] } as unknown as NodeObject['status'],
+  }
+}
+
 /** The routes to the pods of all nodes but our own. @param networks those that our interfaces are on */
 export const podRoutes = (nodes: readonly NodeObject[], ownName: string, networks: readonly ConnectedNetwork[]): PodRoutes => {
   const routes: PodRoute[] = []
