@@ -125,6 +125,8 @@ export const adoptable = (wish: TokenWish, token: string, jitterMs: number): Sav
 export const createTokens = (deps: TokensDeps): Tokens => {
   const { api, clock, log, random = Math.random } = deps
   const tokens = new Map<string, SavedToken>()
+  /** Of an earlier run, until their pods ask for them: others are not renewed. */
+  const remembered = new Map((deps.remembered ?? []).map(token => [keyOf(token), token]))
   const asking = new Map<string, Promise<SavedToken>>()
   const gone = new Set<string>()
   let sweeping: Timer | undefined
@@ -186,15 +188,13 @@ export const createTokens = (deps: TokensDeps): Tokens => {
     })
   }
 
-  for (const token of deps.remembered ?? []) if (isValid(token)) tokens.set(keyOf(token), token)
-  sweepLater()
-
   return {
     token: async (pod, wanted, present) => {
       const wish = wishOf(pod, wanted)
       gone.delete(wish.podUid)
-      const before = tokens.get(keyOf(wish)) ?? (await adopted(wish, present))
-      if (before !== undefined && isValid(before)) return (tokens.get(keyOf(wish)) ?? keep(before)).token
+      const key = keyOf(wish)
+      const before = tokens.get(key) ?? remembered.get(key) ?? (await adopted(wish, present))
+      if (before !== undefined && isValid(before)) return (tokens.get(key) ?? keep(before)).token
       try {
         return (await ask(wish)).token
       } catch (error) {
@@ -204,12 +204,14 @@ export const createTokens = (deps: TokensDeps): Tokens => {
     },
     forget: podUid => {
       gone.add(podUid)
-      for (const [key, token] of tokens) if (token.podUid === podUid) tokens.delete(key)
+      for (const known of [tokens, remembered]) {
+        for (const [key, token] of known) if (token.podUid === podUid) known.delete(key)
+      }
       deps.onChange?.()
       // what is asked for now is the only reason to remember that the pod is gone
       Promise.allSettled(asking.values()).then(() => gone.delete(podUid))
     },
-    saved: () => [...tokens.values()].filter(isValid),
+    saved: () => [...new Map([...remembered, ...tokens]).values()].filter(isValid),
     stop: () => sweeping?.cancel(),
   }
 }

@@ -34,6 +34,8 @@ export interface ReferencesDeps<T extends KubeObject> {
   readonly watch: (namespace: string, name: string) => Watching<T>
   /** Reads one object; a Fault `not-found` means that there is none. */
   readonly fetch: (namespace: string, name: string) => Promise<T>
+  /** Objects of this node's folder, for its static pods: found where no pod of the apiserver names one. */
+  readonly folder?: Source<T>
   /** What was known before a restart; stands in while the apiserver does not answer. */
   readonly remembered?: (namespace: string, name: string) => T | undefined
   /** How often Cache and Get ask again for all that is held: KubeletConfiguration syncFrequency. */
@@ -46,6 +48,8 @@ export interface ReferencesDeps<T extends KubeObject> {
 
 export interface References<T extends KubeObject> extends Source<T> {
   known(namespace: string, name: string): Promise<void>
+  /** The objects that pods hold, without the folder's. */
+  held(): readonly T[]
   /** Holds what this version of a pod names, and lets go of what an earlier version named. */
   hold(pod: Pod): void
   /** The pod is gone. */
@@ -76,9 +80,9 @@ const isImmutable = (object: KubeObject | undefined): boolean =>
   (object as { immutable?: boolean } | undefined)?.immutable === true
 
 export const createReferences = <T extends KubeObject>(deps: ReferencesDeps<T>): References<T> => {
-  const { kind, strategy, clock, log, patienceMs = defaultPatienceMs } = deps
+  const { kind, strategy, folder, clock, log, patienceMs = defaultPatienceMs } = deps
   const entries = new Map<string, Entry<T>>()
-  const held = new Map<string, ReadonlySet<string>>()
+  const holdings = new Map<string, ReadonlySet<string>>()
   const listeners = new Set<Listener<T>>()
   let poll: Timer | undefined
 
@@ -164,6 +168,7 @@ export const createReferences = <T extends KubeObject>(deps: ReferencesDeps<T>):
   const known = async (namespace: string, name: string): Promise<void> => {
     const entry = entries.get(`${namespace}/${name}`)
     if (entry === undefined) {
+      if (folder !== undefined) return
       throw new Fault('volume', `${kind} "${namespace}/${name}" is not registered: no pod of this node names it`)
     }
     if (isFresh(entry)) return
@@ -209,23 +214,41 @@ export const createReferences = <T extends KubeObject>(deps: ReferencesDeps<T>):
     })
   }
 
+  const held = (): readonly T[] => [...entries.values()].flatMap(({ object }) => (object === undefined ? [] : [object]))
+  const isFolders = (object: T): boolean => !entries.has(keyOf(object))
+
   return {
-    synced: Promise.resolve(),
-    isSynced: true,
+    synced: folder?.synced ?? Promise.resolve(),
+    get isSynced() {
+      return folder?.isSynced ?? true
+    },
     known,
-    get: (namespace, name) => entries.get(`${namespace}/${name}`)?.object,
-    list: () => [...entries.values()].flatMap(({ object }) => (object === undefined ? [] : [object])),
+    held,
+    get: (namespace, name) => {
+      const entry = entries.get(`${namespace}/${name}`)
+      return entry === undefined ? folder?.get(namespace, name) : entry.object
+    },
+    list: () => [...held(), ...(folder?.list() ?? []).filter(isFolders)],
     subscribe: listener => {
       listeners.add(listener)
-      for (const { object } of entries.values()) if (object !== undefined) listener.changed(undefined, object)
-      listener.synced?.()
-      return () => void listeners.delete(listener)
+      for (const object of held()) listener.changed(undefined, object)
+      const synced = () => listener.synced?.()
+      const changed: Listener<T>['changed'] = (before, after) => {
+        const object = after ?? before
+        if (object !== undefined && isFolders(object)) listener.changed(before, after)
+      }
+      if (folder === undefined) synced()
+      const unsubscribe = folder?.subscribe({ changed, synced })
+      return () => {
+        listeners.delete(listener)
+        unsubscribe?.()
+      }
     },
     hold: pod => {
       const uid = pod.metadata.uid ?? ''
       const wanted = new Set(deps.keysOf(pod))
-      const before = held.get(uid) ?? new Set<string>()
-      held.set(uid, wanted)
+      const before = holdings.get(uid) ?? new Set<string>()
+      holdings.set(uid, wanted)
       for (const key of wanted) {
         const there = entries.get(key)
         const slash = key.indexOf('/')
@@ -239,8 +262,8 @@ export const createReferences = <T extends KubeObject>(deps: ReferencesDeps<T>):
       pollLater()
     },
     release: podUid => {
-      for (const key of held.get(podUid) ?? []) letGo(key, podUid)
-      held.delete(podUid)
+      for (const key of holdings.get(podUid) ?? []) letGo(key, podUid)
+      holdings.delete(podUid)
     },
     stop: () => {
       poll?.cancel()
