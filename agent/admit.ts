@@ -4,11 +4,19 @@
 import { allContainers, fullName, runningContainers } from '../api/pod.ts'
 import type { ContainerPort, Pod } from '../api/types.ts'
 import { matchesNode } from './node-affinity.ts'
-import { type Amounts, podRequests } from './qos.ts'
+import { type Amounts, isCriticalPod, podRequests } from './qos.ts'
 import { appArmorProfile } from './security.ts'
 import { refusedSysctl, type SysctlAllowList } from './sysctls.ts'
 
-export type Admission = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly message: string }
+export type Admission =
+  | { readonly ok: true }
+  | {
+      readonly ok: false
+      readonly reason: string
+      readonly message: string
+      /** How much is missing, when room is all that is: what a critical pod may take from others (agent/preempt.ts). */
+      readonly short?: Amounts
+    }
 
 /** A taint as far as it evicts: NoExecute ones only are asked about here. */
 export interface Taint {
@@ -62,17 +70,30 @@ const checkGroupsPolicy: Check = (pod, _, { features }) =>
     ? no('SupplementalGroupsPolicyNotSupported', 'SupplementalGroupsPolicy=Strict is not supported in this node')
     : undefined
 
-const outOf = (resource: string, requested: number, used: number, capacity: number): Admission =>
-  no(
-    `OutOf${resource}`,
-    `Node didn't have enough resource: ${resource}, requested: ${requested}, used: ${used}, capacity: ${capacity}`,
-  )
+interface Shortage {
+  readonly resource: string
+  readonly requested: number
+  readonly used: number
+  readonly capacity: number
+}
+
+const outOf = (shortages: readonly [Shortage, ...Shortage[]]): Admission => {
+  const [{ resource, requested, used, capacity }] = shortages
+  return {
+    ok: false,
+    reason: `OutOf${resource}`,
+    message: `Node didn't have enough resource: ${resource}, requested: ${requested}, used: ${used}, capacity: ${capacity}`,
+    short: Object.fromEntries(shortages.map(it => [it.resource, it.requested - (it.capacity - it.used)])),
+  }
+}
 
 /** `vendor.example/thing`: nobody on this node may have told of it yet, and its device plugin decides. */
 const isExtended = (name: string): boolean => name.includes('/') && !name.includes('kubernetes.io/')
 
 const checkResources: Check = (pod, others, node) => {
-  if (others.length + 1 > node.maxPods) return outOf('pods', 1, others.length, node.maxPods)
+  const shortages: Shortage[] = []
+  if (others.length + 1 > node.maxPods)
+    shortages.push({ resource: 'pods', requested: 1, used: others.length, capacity: node.maxPods })
   const wanted = podRequests(pod)
   const used: Record<string, number> = {}
   for (const other of others) {
@@ -83,9 +104,12 @@ const checkResources: Check = (pod, others, node) => {
     const amount = wanted[name] ?? 0
     const capacity = node.allocatable[name]
     if (amount === 0 || (capacity === undefined && isExtended(name))) continue
-    if (amount > (capacity ?? 0) - (used[name] ?? 0)) return outOf(name, amount, used[name] ?? 0, capacity ?? 0)
+    const taken = used[name] ?? 0
+    if (amount > (capacity ?? 0) - taken)
+      shortages.push({ resource: name, requested: amount, used: taken, capacity: capacity ?? 0 })
   }
-  return undefined
+  const [first, ...more] = shortages
+  return first === undefined ? undefined : outOf([first, ...more])
 }
 
 const checkLabels: Check = (pod, _, node) =>
@@ -202,9 +226,9 @@ const checks: readonly Check[] = [
  */
 export const admit = (pod: Pod, activePods: readonly Pod[], node: AdmittingNode): Admission => {
   const others = activePods.filter(other => other.metadata.uid !== pod.metadata.uid)
-  for (const check of checks) {
-    const refused = check(pod, others, node)
-    if (refused !== undefined) return refused
-  }
-  return { ok: true }
+  const refusals = checks.map(check => check(pod, others, node)).filter(it => it !== undefined)
+  const [first] = refusals
+  if (first === undefined) return { ok: true }
+  // Room made by preemption would be wasted on a pod that does not fit for another reason.
+  return refusals.length > 1 && isCriticalPod(pod) ? (refusals.find(it => !it.ok && it.short === undefined) ?? first) : first
 }

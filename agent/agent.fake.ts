@@ -93,7 +93,10 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
     },
     timeline: createTimeline({ clock }),
     probeMemory: { remembered: undefined, save: () => undefined },
-    admit: (_, active) => (active.length < maxPods ? { ok: true } : { ok: false, reason: 'OutOfpods', message: 'no room' }),
+    admit: (_, active) =>
+      active.length < maxPods
+        ? { ok: true }
+        : { ok: false, reason: 'OutOfpods', message: 'no room', short: { pods: active.length + 1 - maxPods } },
     limits: { longestPauseMs: 300_000, keepDead: 1 },
     nodeIPs: () => ['192.0.2.1'],
     startedAt: clock.now(),

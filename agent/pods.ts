@@ -6,14 +6,14 @@ import type { Source, Store } from '../api/source.ts'
 import type { Pod, PodCondition, PodPhase, PodStatus } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
+import type { Admission } from './admit.ts'
 import { ownedConditions } from './conditions.ts'
 import type { PodSketch } from './observe.ts'
+import { preemptionDisruption, preemptionMessage, victimsFor } from './preempt.ts'
 import { qosClass } from './qos.ts'
 import { isAlive, nothingSeen } from './seen.ts'
 import { rfc3339, type Verdict } from './status.ts'
 import { type Ending, PodWorker, type WorkerDeps } from './worker.ts'
-
-export type Admission = { readonly ok: true } | { readonly ok: false; readonly reason: string; readonly message: string }
 
 /** What the node should run; where the list may be unfinished when it is synced, `complete` tells when it is not (sources/cluster.ts). */
 export type WantedPods = Source<Pod> & { readonly isComplete?: boolean; readonly complete?: Promise<void> }
@@ -26,6 +26,8 @@ export interface PodsDeps {
   readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
+  /** What a pod's owner should read of it. */
+  readonly onEvent?: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
   /** After each publication of a pod whose containers were looked at: whoever follows containers (probes) looks again. */
   readonly onLooked: (worker: PodWorker) => void
   /** Labels or annotations of a pod that runs have changed: files that show them are out of date. */
@@ -55,6 +57,8 @@ export const createPods = (deps: PodsDeps): Pods => {
   const rejected = new Map<string, Verdict>()
   /** Pods that were deleted and of which nothing is left here, until their source knows it too. */
   const finished = new Set<string>()
+  /** Pods that wait for the end of those that give way to them, by uid. */
+  const awaitingRoom = new Map<string, { readonly pod: Pod; readonly victims: Set<string> }>()
   const unseen = new Set<string>()
   const { promise: adopted, resolve: resolveAdopted } = Promise.withResolvers<void>()
   let started = false
@@ -62,6 +66,7 @@ export const createPods = (deps: PodsDeps): Pods => {
   const publish = (worker: PodWorker): PodStatus => {
     const status = tell(worker)
     unseen.delete(worker.uid)
+    if (worker.phase === 'terminated') roomFrom(worker.uid)
     if (started && unseen.size === 0) resolveAdopted()
     return status
   }
@@ -94,7 +99,7 @@ export const createPods = (deps: PodsDeps): Pods => {
   const onGone = (worker: PodWorker) => {
     workers.delete(worker.uid)
     const { namespace = 'default', name } = worker.pod.metadata
-    if (isDeleted(worker.pod)) finished.add(worker.uid)
+    if (isDeleted(worker.pod) && deps.wanted.get(namespace, name)?.metadata.uid === worker.uid) finished.add(worker.uid)
     const last = deps.live.get(namespace, name)
     deps.onStage(last?.metadata.uid === worker.uid ? last : worker.pod, 'gone')
     if (last?.metadata.uid === worker.uid) deps.live.remove(namespace, name)
@@ -113,16 +118,47 @@ export const createPods = (deps: PodsDeps): Pods => {
 
   const begin = (pod: Pod) => {
     const uid = pod.metadata.uid ?? ''
-    if (workers.has(uid) || rejected.has(uid) || finished.has(uid) || predecessor(pod) !== undefined) return
+    if (workers.has(uid) || rejected.has(uid) || finished.has(uid) || awaitingRoom.has(uid) || predecessor(pod) !== undefined)
+      return
     deps.onStage(pod, 'seen')
     // Of a pod that is over already nothing starts; what may be left of it is taken away.
     const ending = endingOf(pod)
     if (ending !== undefined) return newWorker(pod).end(ending)
     const active = [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
     const answer = deps.admit(pod, active)
-    if (!answer.ok) return reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
-    deps.onStage(pod, 'admitted')
-    newWorker(pod).poke()
+    if (answer.ok) {
+      deps.onStage(pod, 'admitted')
+      return newWorker(pod).poke()
+    }
+    const victims = answer.short && victimsFor(pod, active, answer.short)
+    if (victims === undefined) reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
+    else makeRoom(pod, victims)
+  }
+
+  /** Ends pods so that one which the node needs more can have their place; it is admitted when they are over. */
+  const makeRoom = (pod: Pod, victims: readonly Pod[]) => {
+    const { uid = '' } = pod.metadata
+    awaitingRoom.set(uid, { pod, victims: new Set(victims.map(it => it.metadata.uid ?? '')) })
+    const verdict: Verdict = {
+      phase: 'Failed',
+      reason: 'Preempting',
+      message: preemptionMessage,
+      disruption: preemptionDisruption,
+    }
+    for (const victim of victims) {
+      deps.log.warn({ pod: fullName(victim), for: fullName(pod) }, 'a pod gives way to one that the node needs')
+      deps.onEvent?.(victim, 'Warning', verdict.reason, verdict.message)
+      const ending = { grace: graceOf(victim), why: preemptionMessage, removed: false, verdict }
+      workers.get(victim.metadata.uid ?? '')?.end(ending)
+    }
+  }
+
+  const roomFrom = (ended: string) => {
+    for (const [uid, { pod, victims }] of awaitingRoom) {
+      if (!victims.delete(ended) || victims.size > 0) continue
+      awaitingRoom.delete(uid)
+      begin(pod)
+    }
   }
 
   const reject = (pod: Pod, verdict: Verdict) => {
@@ -130,6 +166,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     rejected.set(uid, verdict)
     deps.onStage(pod, 'rejected', `${verdict.reason}: ${verdict.message}`)
     deps.log.warn({ pod: fullName(pod), reason: verdict.reason }, `the pod was rejected: ${verdict.message}`)
+    deps.onEvent?.(pod, 'Warning', verdict.reason, verdict.message)
     const status: PodStatus = {
       phase: verdict.phase,
       reason: verdict.reason,
@@ -150,6 +187,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const uid = pod.metadata.uid ?? ''
     forgetRejected(pod)
     finished.delete(uid)
+    awaitingRoom.delete(uid)
     workers.get(uid)?.end({ grace: graceOf(pod), why, removed: true })
   }
 
@@ -175,6 +213,8 @@ export const createPods = (deps: PodsDeps): Pods => {
     const uid = after.metadata.uid ?? ''
     const worker = workers.get(uid)
     if (worker !== undefined) return worker.ending?.removed === true && !isDeleted(after) ? undefined : take(worker, after)
+    const waiting = awaitingRoom.get(uid)
+    if (waiting !== undefined) return void awaitingRoom.set(uid, { ...waiting, pod: after })
     if (!rejected.has(uid)) return begin(after)
     if (!isDeleted(after)) return
     finished.add(uid)

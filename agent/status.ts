@@ -54,7 +54,8 @@ export const podStatus = (input: StatusInput): PodStatus => {
   const ephemerals = pod.spec.ephemeralContainers ?? []
   const { init, apps } = templateStatuses(input)
   const all = [...init, ...apps]
-  const phase = input.verdict?.phase ?? keepTerminal(before?.phase, phaseOf(input, all))
+  const said = keepTerminal(pod.status?.phase, keepTerminal(before?.phase, phaseOf(input, all)))
+  const phase = input.verdict?.phase ?? said
   const ips = podIPs(input)
   const conditionInput = {
     pod,

@@ -62,8 +62,12 @@ t.test('addresses are replaced, not added', async t =>
   t.same(after({ ...held, podIP: '10.0.0.3', podIPs: [{ ip: '10.0.0.3' }] }).podIPs, [{ ip: '10.0.0.3' }]),
 )
 
-t.test('what is not true any more is taken back', async t => {
-  const { reason, message } = after(held, pod, { ...held, reason: 'Evicted', message: 'no' })
+t.test('what explains a phase stays with it, also when somebody else wrote it', async t =>
+  t.equal(statusPatch(pod, { ...held, message: 'patched by hand' }, held), undefined),
+)
+
+t.test('what explained another phase is taken back', async t => {
+  const { reason, message } = after(held, pod, { ...held, phase: 'Pending', reason: 'Odd', message: 'no' })
   t.same([reason, message], [undefined, undefined])
 })
 

@@ -60,13 +60,22 @@ export const statusPatch = (pod: Pod, held: PodStatus | undefined, status: PodSt
 }
 
 const merged = (held: PodStatus | undefined, status: PodStatus): PodStatus => {
+  if (held === undefined) return status
   // The start time is set once, and an older look at the spec than the one that was told is no news.
-  const observedGeneration = Math.max(held?.observedGeneration ?? 0, status.observedGeneration ?? 0)
-  const startTime = held?.startTime ?? status.startTime
-  const kept = { ...(observedGeneration > 0 && { observedGeneration }), ...(startTime !== undefined && { startTime }) }
-  if (held === undefined || !isTerminal(held.phase) || isTerminal(status.phase)) return { ...status, ...kept }
-  const { reason, message } = held
-  return { ...status, ...kept, phase: held.phase, ...(reason && { reason }), ...(message && { message }) }
+  const observedGeneration = Math.max(held.observedGeneration ?? 0, status.observedGeneration ?? 0)
+  const startTime = held.startTime ?? status.startTime
+  const phase = isTerminal(held.phase) && !isTerminal(status.phase) ? held.phase : status.phase
+  // What explains a phase, whoever wrote it, goes on explaining it.
+  const explained: Pick<PodStatus, 'reason' | 'message'> = held.phase === phase ? held : {}
+  const { reason = explained.reason, message = explained.message } = phase === status.phase ? status : {}
+  return {
+    ...status,
+    phase,
+    ...(observedGeneration > 0 && { observedGeneration }),
+    ...(startTime !== undefined && { startTime }),
+    ...(reason !== undefined && { reason }),
+    ...(message !== undefined && { message }),
+  }
 }
 
 const conditionChanges = (held: PodStatus | undefined, wanted: PodStatus): readonly object[] => {

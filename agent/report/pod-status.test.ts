@@ -115,6 +115,22 @@ t.test('a pod that the node cannot take fails with the reason, and may be delete
   t.equal(told('b'), undefined)
 })
 
+t.test('a pod that the node needs takes the place of another, which fails and says why', async t => {
+  const { api, settle, told, state, cri, clock } = clusterSetup({ maxPods: 1 })
+  cri.programs.set('a', { ignoresStop: true })
+  api.put(pods, boundPod('web'))
+  await settle()
+  api.put(pods, boundPod('dns', { priority: 2_000_001_000, containers: [container('b')] }))
+  await settle()
+  t.equal(state('web'), 'running', 'it has its grace period')
+  t.equal(state('dns'), 'none')
+  await clock.advance(6000)
+  await settle()
+  t.match(told('web')?.status, { phase: 'Failed', reason: 'Preempting', message: 'Preempted in order to admit critical pod' })
+  t.match(condition(told('web'), 'DisruptionTarget'), { status: 'True', reason: 'TerminationByKubelet' })
+  t.equal(state('dns'), 'running')
+})
+
 t.test('a pod that was deleted while no daemon ran is ended by the next', async t => {
   const first = clusterSetup()
   first.api.put(pods, boundPod('web'))
