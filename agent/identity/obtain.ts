@@ -35,8 +35,11 @@ export interface ObtainDeps {
 const refused = (name: string, how: string): Fault =>
   new Fault('certificate', `certificate signing request ${name} ${how}`, { object: name, reason: refusedReason })
 
-const firstPauseMs = 1000
+// A controller approves and signs within a tenth of a second, and a node that joins waits for it.
+const firstPauseMs = 100
 const longestPauseMs = 10_000
+/** With pauses of this length there is no controller that approves: a person is needed, and told. */
+const askForHelpMs = 2000
 
 const submit = async ({ api, log }: ObtainDeps, ask: Ask, pem: string): Promise<SigningRequest> => {
   const { purpose, resumable, key, subject, expirationSeconds } = ask
@@ -78,7 +81,7 @@ const issued = async (deps: ObtainDeps, ask: Ask, first: SigningRequest, signal?
   const deadline: Millis = clock.monotonic() + ask.timeoutMs
   let request: SigningRequest | undefined = first
   let told = false
-  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 1.2, longestPauseMs)) {
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 1.5, longestPauseMs)) {
     const verdict = request && verdictOf(request)
     if (verdict?.is === 'issued') return verdict.certificate
     if (verdict?.is === 'refused')
@@ -87,8 +90,7 @@ const issued = async (deps: ObtainDeps, ask: Ask, first: SigningRequest, signal?
       const missing = verdict?.approved ? 'issued' : 'approved'
       throw refused(name, `was not ${missing} within ${Math.round(ask.timeoutMs / 60_000)} minutes`)
     }
-    // Approval by a controller takes a moment; only one that does not come needs a person.
-    if (!told && pauseMs > 3 * firstPauseMs && verdict?.is === 'pending') {
+    if (!told && pauseMs >= askForHelpMs && verdict?.is === 'pending') {
       told = true
       const text = verdict.approved ? 'waits to be signed' : `waits for approval: kubectl certificate approve ${name}`
       log.warn({ request: name, signer: ask.purpose.signerName }, `certificate signing request ${text}`)
