@@ -10,6 +10,7 @@ import type { Container, Pod, Secret } from '../api/types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
+import type { CredentialProviders } from './credential-providers.ts'
 import { withDefaultTag } from './image-name.ts'
 import { createPullQueue } from './pull-queue.ts'
 import { credentialsFor } from './registry-auth.ts'
@@ -48,6 +49,8 @@ export interface ImagesDeps {
   readonly clock: Clock
   readonly log: Log
   readonly secrets: Lookup<Secret>
+  /** The node's credential providers; absent: there are none. */
+  readonly providers?: CredentialProviders
   /** KubeletConfiguration serializeImagePulls, maxParallelImagePulls (absent: no limit), registryPullQPS (0: none), registryBurst. */
   readonly serialize: boolean
   readonly maxParallel?: number
@@ -112,7 +115,8 @@ const toPullFault = (pod: Pod, image: string, error: unknown): Fault => {
 
 const seconds = (ms: number): string => (ms < 1000 ? `${Math.round(ms)}ms` : `${(ms / 1000).toFixed(3).replace(/\.?0+$/, '')}s`)
 
-export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel, qps, burst }: ImagesDeps): Images => {
+export const createImages = (deps: ImagesDeps): Images => {
+  const { cri, clock, log, secrets, providers, serialize, maxParallel, qps, burst } = deps
   const backOffs = new Map<string, BackOff>()
   const queue = createPullQueue({ clock, parallel: serialize ? 1 : (maxParallel ?? Number.POSITIVE_INFINITY), qps, burst })
   const keyOf = (pod: Pod, container: Container): string => `${pod.metadata.uid ?? ''}_${container.image}`
@@ -167,6 +171,11 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
     return found
   }
 
+  const authsOf = async (pod: Pod, image: string): Promise<readonly AuthConfig[]> => {
+    const [own, provided] = await Promise.all([secretsOf(pod), providers?.credentials(pod, image)])
+    return credentialsFor(image, own, provided)
+  }
+
   /** Tries one credential after the other; the failures of all make up the answer. */
   const pullWithAny = async (spec: ImageSpec, auths: readonly AuthConfig[], options: EnsureOptions, signal: AbortSignal) => {
     const failures: unknown[] = []
@@ -188,7 +197,7 @@ export const createImages = ({ cri, clock, log, secrets, serialize, maxParallel,
     const started = clock.monotonic()
     options.onEvent?.({ type: 'Normal', reason: 'Pulling', message: `Pulling image ${name}` })
     try {
-      const auths = credentialsFor(container.image, await secretsOf(pod))
+      const auths = await authsOf(pod, container.image)
       const key = JSON.stringify([spec.image, spec.runtimeHandler, auths])
       const { value, pullMs } = await queue.run(key, signal => pullWithAny(spec, auths, options, signal), options.signal)
       const waited = `${seconds(pullMs)} (${seconds(clock.monotonic() - started)} including waiting)`

@@ -8,7 +8,7 @@ import { Fault } from '../host/fault.ts'
 import { byText } from '../host/order.ts'
 import { parseImageName } from './image-name.ts'
 
-interface Credential {
+export interface Credential {
   /** Registry with path, without scheme: `registry.example:5000/team`, `*.example.com`. */
   readonly key: string
   readonly auth: AuthConfig
@@ -86,16 +86,28 @@ const fits = (key: string, repository: string): boolean => {
   )
 }
 
-/**
- * Credentials to try for an image, in this order; empty for an anonymous pull.
- * @throws Fault `image-pull` naming a secret that cannot be read
- */
-export const credentialsFor = (image: string, secrets: readonly Secret[]): readonly AuthConfig[] => {
+/** Whether a pattern such as `*.registry.io:8080/path` stands for a repository: registry and path, without a tag. */
+export const matchesImage = (pattern: string, repository: string): boolean => fits(toKey(pattern), repository)
+
+/** A credential as it is filed in a config.json, or by a credential provider. */
+export const toCredential = (location: string, auth: AuthConfig): Credential => ({ key: toKey(location), auth })
+
+const choose = (image: string, credentials: readonly Credential[]): readonly AuthConfig[] => {
   const { domain, path } = parseImageName(image)
-  const credentials = secrets.flatMap(read)
   // more specific paths sort after their prefixes: reversed, they are tried first
   const fitting = credentials.filter(({ key }) => fits(key, `${domain}/${path}`)).sort((a, b) => byText(b.key, a.key))
   const chosen =
     fitting.length > 0 || domain !== 'docker.io' ? fitting : credentials.filter(({ key }) => key === 'index.docker.io')
   return chosen.map(({ auth }) => auth)
 }
+
+/**
+ * Credentials to try for an image, in this order; empty for an anonymous pull.
+ * @param provided those of the node's credential providers: tried after the pod's own
+ * @throws Fault `image-pull` naming a secret that cannot be read
+ */
+export const credentialsFor = (
+  image: string,
+  secrets: readonly Secret[],
+  provided: readonly Credential[] = [],
+): readonly AuthConfig[] => [...choose(image, secrets.flatMap(read)), ...choose(image, provided)]
