@@ -67,6 +67,12 @@ const isNewer = (a: Pod, b: Pod): boolean => Number(a.metadata.resourceVersion ?
 const isTold = ({ told, pod }: Entry, object: Pod): boolean =>
   told !== undefined && told.became === text(object.status) && told.sent === text(pod.status)
 
+/** What is remembered of an answer; its spec is one that the pod has already. */
+const slim = ({ metadata, status }: Pod, { spec }: Pod): Pod => {
+  const { managedFields: _, ...kept } = metadata as Pod['metadata'] & { managedFields?: unknown }
+  return { metadata: kept, spec, ...(status && { status }) }
+}
+
 type Task = { readonly do: 'patch'; readonly patch: StatusPatch } | { readonly do: 'delete' }
 
 /** Starts to report at once; the first statuses go out as soon as the apiserver's pods are known. */
@@ -143,7 +149,7 @@ export const createPodReporter = (deps: PodReporterDeps): PodReporter => {
     const { pod, since = clock.monotonic() } = entry
     entry.since = undefined
     try {
-      entry.answered = await api.patch<Pod>({ ...ref, subresource: 'status' }, patch, 'strategic')
+      entry.answered = slim(await api.patch<Pod>({ ...ref, subresource: 'status' }, patch, 'strategic'), pod)
     } catch (error) {
       entry.since = since
       throw error
@@ -178,7 +184,7 @@ export const createPodReporter = (deps: PodReporterDeps): PodReporter => {
   const lookAgain = async (entry: Entry, object: Pod, ref: ObjectRef): Promise<void> => {
     try {
       const now = await api.get<Pod>(ref)
-      if (now.metadata.uid === object.metadata.uid) entry.answered = now
+      if (now.metadata.uid === object.metadata.uid) entry.answered = slim(now, entry.pod)
       else entry.lost = object.metadata.uid
     } catch (error) {
       await failed(entry, object, ref, error)
