@@ -32,6 +32,8 @@ export interface KubeClient extends KubeApi, Pick<Presence, 'problem' | 'onBack'
     options: CallOptions & { readonly namespace?: string },
     onPage: (items: readonly T[], isRestart: boolean) => void,
   ): Promise<string>
+  /** Whether the server streams lists: believed until one of many reflectors is refused, and again after it was away. */
+  readonly lists: { areStreamed: boolean }
   /** Ends what is under way and closes the connections. */
   close(): void
 }
@@ -148,7 +150,12 @@ export const createKubeClient = ({ kubeconfig, clock, log, exec = systemExec }: 
   ): Promise<T> =>
     askFor<T>(caller, { method, path, body: JSON.stringify(body), ...(contentType !== undefined && { contentType }) }, options)
   const pages = listPages(caller)
+  const lists = { areStreamed: true }
+  presence.onBack(() => {
+    lists.areStreamed = true
+  })
   return {
+    lists,
     problem: presence.problem,
     onBack: presence.onBack,
     pages,

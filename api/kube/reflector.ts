@@ -19,7 +19,7 @@ export interface Reflector<T extends KubeObject> extends Source<T> {
 }
 
 export interface ReflectorDeps<T extends KubeObject> {
-  readonly client: Pick<KubeClient, 'watch' | 'pages' | 'onBack'>
+  readonly client: Pick<KubeClient, 'watch' | 'pages' | 'onBack' | 'lists'>
   readonly resource: Resource
   readonly namespace?: string
   readonly fieldSelector?: string
@@ -81,9 +81,10 @@ const listIdleMs = 30_000
 const shortWatchMs = 1000
 const initialEventsEnd = 'k8s.io/initial-events-end'
 
-/** Servers before 1.32, or without WatchList, refuse what asks for a streamed list. */
+/** Servers before 1.32 refuse what asks for a streamed list; those over an etcd before 3.4.25 take it and then say ERROR. */
 const lacksStreaming = (error: unknown): boolean =>
-  isFault(error, 'api-refused') && (error.reason === 'Invalid' || error.reason === 'BadRequest' || error.reason === 'Forbidden')
+  (isFault(error, 'api-refused') && (error.reason === 'Invalid' || error.reason === 'BadRequest')) ||
+  (isFault(error, 'api-away') && /storage feature \w+ is disabled/.test(error.message))
 
 /** The apiserver's data are older than what we saw (an etcd restored from a backup): any version will do then. */
 const isTooNew = (error: unknown): boolean => error instanceof Fault && /too large resource version/i.test(error.message)
@@ -96,7 +97,6 @@ interface Follow<T extends KubeObject> {
   /** The last version seen; `0` before the first list (any will do), empty when a list must be of the newest. */
   version: string
   isListed: boolean
-  streams: boolean
   onProgress: () => void
 }
 
@@ -149,8 +149,10 @@ const followWatch = async <T extends KubeObject>(state: Follow<T>): Promise<void
 const listInPages = async <T extends KubeObject>(state: Follow<T>): Promise<void> => {
   const { deps, copy, signal } = state
   copy.listBegins()
-  // Without a version the list is of the newest, and a page is a page: version 0 would be answered whole.
-  state.version = await deps.client.pages<T>(deps.resource, selectors(deps), { ...scopeOf(deps), signal }, (items, isRestart) => {
+  // Any version will do at first, and comes from the server's memory; but then it comes whole, which only a few objects may.
+  const isShort = deps.fieldSelector !== undefined && state.version === '0'
+  const query = { ...selectors(deps), ...(isShort && { resourceVersion: '0' }) }
+  state.version = await deps.client.pages<T>(deps.resource, query, { ...scopeOf(deps), signal }, (items, isRestart) => {
     if (isRestart) copy.listBegins()
     for (const item of items) copy.put(item)
   })
@@ -162,7 +164,7 @@ const listInPages = async <T extends KubeObject>(state: Follow<T>): Promise<void
 /** One round: a list if one is needed, then a watch until it ends. Corrects the state so that the next round can do better. */
 const followOnce = async <T extends KubeObject>(state: Follow<T>): Promise<void> => {
   try {
-    if (!state.isListed && !state.streams) await listInPages(state)
+    if (!state.isListed && !state.deps.client.lists.areStreamed) await listInPages(state)
     await followWatch(state)
   } catch (error) {
     const isGone = isFault(error, 'api-expired') || isTooNew(error)
@@ -170,8 +172,9 @@ const followOnce = async <T extends KubeObject>(state: Follow<T>): Promise<void>
       state.isListed = false
       state.version = ''
     }
-    if (!state.isListed && state.streams && lacksStreaming(error)) {
-      state.streams = false
+    const { lists } = state.deps.client
+    if (!state.isListed && lists.areStreamed && lacksStreaming(error)) {
+      lists.areStreamed = false
       return followOnce(state)
     }
     throw error
@@ -197,7 +200,6 @@ export const createReflector = <T extends KubeObject>(deps: ReflectorDeps<T>): R
     signal: stopping.signal,
     version: '0',
     isListed: false,
-    streams: true,
     onProgress: () => {
       problem = undefined
     },
