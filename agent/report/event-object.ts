@@ -36,8 +36,8 @@ export interface EventObject extends KubeObject {
   readonly reportingInstance: string
 }
 
-/** The node itself; without a uid, as the kubelet refers to it. */
-export const nodeReference = (name: string): InvolvedObject => ({ kind: 'Node', apiVersion: 'v1', name })
+/** The node itself. Its name stands for its uid, as in the kubelet's Events before 1.36: `kubectl describe node` searches for that. */
+export const nodeReference = (name: string): InvolvedObject => ({ kind: 'Node', apiVersion: 'v1', name, uid: name })
 
 const fieldPathOf = ({ spec }: Pod, container: string): string | undefined => {
   for (const list of ['containers', 'initContainers', 'ephemeralContainers'] as const) {

@@ -57,7 +57,7 @@ t.test('an Event says what it is about, where it comes from and when', async t =
 t.test('references', async t => {
   t.equal(podReference(pod, 'first').fieldPath, 'spec.initContainers{first}')
   t.equal(podReference(pod).fieldPath, undefined, 'the pod as a whole has no path')
-  t.same(nodeReference('n1'), { kind: 'Node', apiVersion: 'v1', name: 'n1' }, 'a node has no namespace and no uid')
+  t.same(nodeReference('n1'), { kind: 'Node', apiVersion: 'v1', name: 'n1', uid: 'n1' }, 'a node is found by its name')
   t.equal(eventName('a'.repeat(253), 1, 0).length, 253, 'a long name is cut')
 })
 

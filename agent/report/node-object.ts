@@ -145,11 +145,22 @@ export interface StatusPatch {
   readonly patch: object
 }
 
-/** What brings a Node's status up to date; heartbeats are always part of it, and conditions of others are never. */
-export const statusPatch = (before: Partial<NodeStatus> | undefined, after: NodeStatus): StatusPatch => {
-  const fields = changedFields(before ?? {}, after)
-  const isChanged = Object.keys(fields).length > 0 || conditionsDiffer(before?.conditions ?? [], after.conditions)
-  return { isChanged, patch: { status: { conditions: after.conditions, ...fields } } }
+/** Labels without which no pod is admitted; put back when somebody takes them away. */
+const requiredLabels = ({ machine }: Pick<NodeFindings, 'machine'>): Readonly<Record<string, string>> => ({
+  'kubernetes.io/os': 'linux',
+  'kubernetes.io/arch': machine.architecture,
+})
+
+/** What brings a Node up to date; heartbeats are always part of it, and conditions of others are never. */
+export const statusPatch = (node: NodeObject, after: NodeStatus, findings: Pick<NodeFindings, 'machine'>): StatusPatch => {
+  const before: Partial<NodeStatus> = node.status ?? {}
+  const fields = changedFields(before, after)
+  const labels = changedKeys(node.metadata.labels ?? {}, requiredLabels(findings))
+  const isRelabelled = Object.keys(labels).length > 0
+  return {
+    isChanged: Object.keys(fields).length > 0 || isRelabelled || conditionsDiffer(before.conditions ?? [], after.conditions),
+    patch: { ...(isRelabelled && { metadata: { labels } }), status: { conditions: after.conditions, ...fields } },
+  }
 }
 
 /** The patch that makes an existing Node this machine's: labels and annotations that follow it, and its whole status. */
@@ -166,8 +177,8 @@ export const adoptionPatch = (node: NodeObject, findings: NodeFindings, registra
     ...(Object.keys(labels).length > 0 && { labels }),
     ...(Object.keys(annotations).length > 0 && { annotations }),
   }
-  const { patch } = statusPatch(node.status, nextStatus(node, findings, registration, now))
-  return { ...(Object.keys(metadata).length > 0 && { metadata }), ...patch }
+  const { patch } = statusPatch(node, nextStatus(node, findings, registration, now), findings)
+  return { ...patch, ...(Object.keys(metadata).length > 0 && { metadata }) }
 }
 
 /** Whether a Node was registered by another machine than this one; a Node without these facts was made by hand. */

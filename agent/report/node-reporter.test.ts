@@ -313,6 +313,7 @@ t.test('a Node that somebody deletes is not made again; one line and one Event s
   api.put(nodes, existing())
   await clock.advance(0)
   t.equal(condition('Ready')?.status, 'True', 'one that somebody else makes is reported on')
+  t.match(node()?.metadata.labels, { 'kubernetes.io/os': 'linux', 'kubernetes.io/arch': 'amd64' })
 })
 
 t.test('with the apiserver away one line says so, one that it is over, and nothing flips', async t => {

@@ -134,7 +134,7 @@ export const createNodeReporter = (deps: NodeReporterDeps): NodeReporter => {
     if (before === undefined) return
     const findings = await deps.findings(before)
     const status = nextStatus(before, findings, deps.registration, rfc3339(clock.now()))
-    const { isChanged, patch } = statusPatch(before.status, status)
+    const { isChanged, patch } = statusPatch(before, status, findings)
     if (!isChanged && !isDue()) return
     if (onlyReady && !isReady(status) && !isDue()) return
     spreadMs = isChanged || reportedAt === undefined ? deps.reportMs * (random() - 0.5) : 0
