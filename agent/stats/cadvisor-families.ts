@@ -19,7 +19,8 @@ export interface CgroupLabels {
 
 export interface DeviceFs {
   readonly device: string
-  readonly bytes: number
+  /** Undefined where there is no limit. */
+  readonly bytes: number | undefined
   readonly usedBytes: number
   readonly inodes: number | undefined
   readonly inodesFree: number | undefined

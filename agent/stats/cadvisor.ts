@@ -11,7 +11,7 @@ import type { Clock } from '../../host/clock.ts'
 import type { Family } from '../../host/exposition.ts'
 import { createSlices, type Slices } from '../../host/loop.ts'
 import type { Machine } from '../../host/machine.ts'
-import { parseMountInfo } from '../../host/mounts.ts'
+import { type MountEntry, parseMountInfo } from '../../host/mounts.ts'
 import { readNetwork } from '../../host/net-dev.ts'
 import { containerNameLabel, podNameLabel, podNamespaceLabel } from '../labels.ts'
 import { type CgroupEntry, type CgroupLabels, type DeviceFs, type MachineEntry, toCadvisorFamilies } from './cadvisor-families.ts'
@@ -79,9 +79,17 @@ const askRuntime = async ({ cri, pods, sandboxImage }: CadvisorDeps): Promise<Re
   return known
 }
 
+const deviceMounts = (): readonly MountEntry[] =>
+  parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')).filter(it => it.source.startsWith('/dev/'))
+
+/** The device that holds a folder; empty when none does. */
+const deviceOf = (mounts: readonly MountEntry[], folder: string): string => {
+  const above = mounts.filter(({ path }) => path === '/' || folder === path || folder.startsWith(`${path}/`))
+  return above.reduce((longest, it) => (it.path.length >= longest.path.length ? it : longest), { path: '', source: '' }).source
+}
+
 /** File systems on devices, once each. */
-const deviceFileSystems = async (): Promise<readonly DeviceFs[]> => {
-  const mounts = parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')).filter(it => it.source.startsWith('/dev/'))
+const deviceFileSystems = async (mounts: readonly MountEntry[]): Promise<readonly DeviceFs[]> => {
   const byDevice = new Map(mounts.map(it => [it.source, it.path]).reverse() as [string, string][])
   const found = [...byDevice].map(async ([device, path]): Promise<readonly DeviceFs[]> => {
     const fs = await statfs(path).catch(() => undefined)
@@ -139,6 +147,7 @@ interface Look {
   readonly podOf: ReadonlyMap<string, Pod>
   readonly layers: Awaited<ReturnType<Storage['writableLayers']>>
   readonly devices: readonly DeviceFs[]
+  readonly mounts: readonly MountEntry[]
   readonly slices: Slices
 }
 
@@ -163,7 +172,11 @@ const lookAt = async (path: string, look: Look, { reader, host, clock }: Cadviso
   const pids = isRoot ? [] : reader.processes(path)
   const pid = isRoot ? 'self' : owner?.isSandbox === true ? pids[0] : undefined
   const layer = look.layers.get(id)
-  const ownFs = { device: layer?.fsId?.mountpoint ?? '', bytes: 0, usedBytes: layer?.usedBytes?.value ?? 0 }
+  const ownFs = {
+    device: deviceOf(look.mounts, layer?.fsId?.mountpoint ?? ''),
+    bytes: undefined,
+    usedBytes: layer?.usedBytes?.value ?? 0,
+  }
   return {
     labels,
     at: clock.now(),
@@ -185,13 +198,14 @@ export const createCadvisor = (deps: CadvisorDeps): Cadvisor => ({
   families: async () => {
     const { reader, pods, parentOf, podsCgroup, systemCgroups, storage, clock } = deps
     const slices = createSlices(clock)
+    const mounts = deviceMounts()
     const [known, layers, devices] = await Promise.all([
       askRuntime(deps).catch(() => undefined),
       storage.writableLayers(),
-      deviceFileSystems(),
+      deviceFileSystems(mounts),
     ])
     const podOf = new Map(pods().flatMap(pod => (parentOf(pod) === '' ? [] : [[parentOf(pod), pod] as const])))
-    const look: Look = { known: known ?? new Map(), podOf, layers, devices, slices }
+    const look: Look = { known: known ?? new Map(), podOf, layers, devices, mounts, slices }
     const others = Object.values(systemCgroups).filter(path => path !== undefined)
     const paths = new Set(['/', ...others, ...walk(reader, podsCgroup)])
     const entries: CgroupEntry[] = []

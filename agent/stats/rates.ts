@@ -12,6 +12,8 @@ interface Reading {
   readonly at: number
   readonly usageNs: number
   readonly nanoCores: number | undefined
+  /** When it was last asked for. */
+  askedAt: number
 }
 
 export interface Rates {
@@ -21,7 +23,7 @@ export interface Rates {
    * @returns billionths of a core, or undefined when there is no earlier reading to compare with
    */
   take(key: string, at: number, usageNs: number): number | undefined
-  /** Forgets what has not been read since. */
+  /** Forgets what has not been asked for since. */
   prune(since: number): void
 }
 
@@ -33,16 +35,17 @@ export const createRates = (): Rates => {
       const span = at - (before?.at ?? Number.NEGATIVE_INFINITY)
       // a counter that went back belongs to another cgroup of the same name
       if (before === undefined || span > longestSpanMs || usageNs < before.usageNs) {
-        readings.set(key, { at, usageNs, nanoCores: undefined })
+        readings.set(key, { at, usageNs, nanoCores: undefined, askedAt: at })
         return undefined
       }
+      before.askedAt = at
       if (span < (before.nanoCores === undefined ? shortestSpanMs : goodSpanMs)) return before.nanoCores
       const nanoCores = Math.round(((usageNs - before.usageNs) * 1000) / span)
-      readings.set(key, { at, usageNs, nanoCores })
+      readings.set(key, { at, usageNs, nanoCores, askedAt: at })
       return nanoCores
     },
     prune: since => {
-      for (const [key, { at }] of readings) if (at < since) readings.delete(key)
+      for (const [key, { askedAt }] of readings) if (askedAt < since) readings.delete(key)
     },
   }
 }

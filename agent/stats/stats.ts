@@ -44,7 +44,8 @@ export interface StatsDeps {
 }
 
 export interface Answer {
-  readonly contentType: string
+  readonly status: 200
+  readonly type: string
   readonly body: string
 }
 
@@ -170,13 +171,14 @@ export type StatsRoute = (request: { readonly query: URLSearchParams }) => Promi
 /** The paths of the kubelet API that the statistics answer. */
 export const statsRoutes = (stats: Stats): Readonly<Record<string, StatsRoute>> => {
   const metrics = (text: () => Promise<string>) => async (): Promise<Answer> => ({
-    contentType: expositionType,
+    status: 200,
+    type: expositionType,
     body: await text(),
   })
   return {
     '/stats/summary': async ({ query }) => {
       const only = ['true', '1', ''].includes(query.get('only_cpu_and_memory') ?? 'false')
-      return { contentType: 'application/json', body: `${JSON.stringify(await stats.summary(only))}\n` }
+      return { status: 200, type: 'application/json', body: `${JSON.stringify(await stats.summary(only))}\n` }
     },
     '/metrics/resource': metrics(stats.resourceMetrics),
     '/metrics/cadvisor': metrics(stats.cadvisorMetrics),

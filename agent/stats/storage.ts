@@ -9,9 +9,10 @@ import type { Pod, Volume } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import { podLogFolder } from '../labels.ts'
 import { rfc3339 } from '../status.ts'
-import { hostsFile, podDir, type VolumePlugin, volumeDir } from '../volumes/paths.ts'
+import { hostsFile, podDir, volumeDir } from '../volumes/paths.ts'
 import { diskUsage } from './disk-usage.ts'
 import type { SlowFigures } from './slow.ts'
+import { isOnDisk, pluginOf } from './volume-kinds.ts'
 import type { FsStats, VolumeStats } from './wire.ts'
 
 export interface NodeStorage {
@@ -46,19 +47,6 @@ export interface StorageDeps {
   readonly slow: SlowFigures
   readonly clock: Clock
 }
-
-/** The kind of a volume that has a folder of its own, as its path names it. */
-export const pluginOf = (volume: Volume): VolumePlugin | undefined => {
-  if (volume.emptyDir !== undefined) return 'empty-dir'
-  if (volume.configMap !== undefined) return 'configmap'
-  if (volume.secret !== undefined) return 'secret'
-  if (volume.projected !== undefined) return 'projected'
-  return volume.downwardAPI === undefined ? undefined : 'downward-api'
-}
-
-/** Volumes that count against what the pod may keep on the node: those of the others are in memory. */
-const isOnDisk = ({ emptyDir, configMap }: Volume): boolean =>
-  configMap !== undefined || (emptyDir !== undefined && (emptyDir.medium ?? '') === '')
 
 type Size = Pick<FsStats, 'usedBytes' | 'inodesUsed'>
 
