@@ -97,8 +97,13 @@ const readKey = async (file: string): Promise<string | undefined> => {
   }
 }
 
-const attempt = async (deps: BootstrapDeps, bootstrapKubeconfig: string, signal?: AbortSignal): Promise<void> => {
-  const { certDir, clock, connect, kubeconfig, nodeName, store } = deps
+const attempt = async (
+  deps: BootstrapDeps,
+  api: Connection,
+  bootstrapKubeconfig: string,
+  signal: AbortSignal | undefined,
+): Promise<void> => {
+  const { certDir, clock, kubeconfig, nodeName, store } = deps
   // Read each time: somebody may put a fresh token there while we try.
   const cluster = await readKubeconfig(bootstrapKubeconfig)
   const file = keptKey(certDir)
@@ -108,7 +113,6 @@ const attempt = async (deps: BootstrapDeps, bootstrapKubeconfig: string, signal?
     await ensureDir(certDir, 0o755)
     await writeFileAtomic(file, key, { mode: 0o600, durable: true })
   }
-  const api = await connect(bootstrapKubeconfig)
   try {
     const ask = { key, subject: clientSubject(nodeName), purpose: clientPurpose, resumable: true, timeoutMs: approvalTimeoutMs }
     const cert = await obtainCertificate({ ...deps, api }, { ...ask, expirationSeconds: deps.expirationSeconds }, signal)
@@ -119,30 +123,22 @@ const attempt = async (deps: BootstrapDeps, bootstrapKubeconfig: string, signal?
     if (!isFault(error, 'api-unauthorized')) throw error
     const text = `the token in ${bootstrapKubeconfig} is not accepted, it may have ended (kubeadm token create makes another)`
     throw new Fault('api-unauthorized', text, { cause: error })
-  } finally {
-    api.close?.()
   }
   await writeKubeconfig(kubeconfig, nodeKubeconfig(cluster, store.currentPath))
   await rm(file, { force: true })
 }
 
-/**
- * Sees to it that `--kubeconfig` names a certificate that is valid, by bootstrap where it does not; tries until it does.
- * @returns whether a certificate was obtained
- * @throws Fault `certificate` or `bad-config` when there is no bootstrap kubeconfig to do it with; the signal's reason
- */
-export const bootstrapClient = async (deps: BootstrapDeps, signal?: AbortSignal): Promise<boolean> => {
-  const { bootstrapKubeconfig, clock, kubeconfig, log } = deps
-  const found = await standing(kubeconfig, clock.now())
-  if (found.is === 'valid') return false
-  if (bootstrapKubeconfig === undefined) throw hopeless(found, kubeconfig)
-  log.info({ kubeconfig, bootstrapKubeconfig }, startText(found, kubeconfig))
+/** Tries without end; the same failure over and over is one line. @throws the signal's reason, and what is no Fault */
+const untilDone = async (
+  { clock, log }: BootstrapDeps,
+  bootstrapKubeconfig: string,
+  run: () => Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<void> => {
   let told = ''
   for (let failures = 1; ; failures++) {
     try {
-      await attempt(deps, bootstrapKubeconfig, signal)
-      log.info({ kubeconfig }, 'bootstrap done: the node has a client certificate of its own')
-      return true
+      return await run()
     } catch (error) {
       if (signal?.aborted || !isFault(error)) throw error
       const pauseMs = pauseAfter(error, failures)
@@ -152,6 +148,27 @@ export const bootstrapClient = async (deps: BootstrapDeps, signal?: AbortSignal)
       await clock.sleep(pauseMs, signal)
     }
   }
+}
+
+/**
+ * Sees to it that `--kubeconfig` names a certificate that is valid, by bootstrap where it does not; tries until it does.
+ * @returns whether a certificate was obtained
+ * @throws Fault `certificate` or `bad-config` when there is no bootstrap kubeconfig to do it with; the signal's reason
+ */
+export const bootstrapClient = async (deps: BootstrapDeps, signal?: AbortSignal): Promise<boolean> => {
+  const { bootstrapKubeconfig, clock, connect, kubeconfig, log } = deps
+  const found = await standing(kubeconfig, clock.now())
+  if (found.is === 'valid') return false
+  if (bootstrapKubeconfig === undefined) throw hopeless(found, kubeconfig)
+  log.info({ kubeconfig, bootstrapKubeconfig }, startText(found, kubeconfig))
+  const api = await connect(bootstrapKubeconfig)
+  try {
+    await untilDone(deps, bootstrapKubeconfig, () => attempt(deps, api, bootstrapKubeconfig, signal), signal)
+  } finally {
+    api.close?.()
+  }
+  log.info({ kubeconfig }, 'bootstrap done: the node has a client certificate of its own')
+  return true
 }
 
 const startText = (found: Standing, kubeconfig: string): string => {

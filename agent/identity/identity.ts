@@ -126,7 +126,7 @@ interface Part extends IdentityDeps {
 
 /** @returns undefined when the kubeconfig names no certificate */
 const rotateClient = async (part: Part, kubeconfig: string, api: SigningApi): Promise<Rotation | undefined> => {
-  const { clock, log, nodeName, store } = part
+  const { bootstrapKubeconfig, clock, connect, log, nodeName, store } = part
   const { certificate, files, key } = await readKubeconfig(kubeconfig)
   if (certificate === undefined || key === undefined) {
     log.info({ kubeconfig }, 'the kubeconfig names no client certificate: none is rotated')
@@ -145,6 +145,8 @@ const rotateClient = async (part: Part, kubeconfig: string, api: SigningApi): Pr
     ...part,
     name: 'client',
     api,
+    whenEnded: bootstrapKubeconfig === undefined ? undefined : async () => connect(bootstrapKubeconfig),
+    endedAdvice: `: the apiserver takes nothing from this node; put a new one into ${store.currentPath}, or start with --bootstrap-kubeconfig`,
     load: whenChanged([store.currentPath, ...files], () => firstUsable(store, fromKubeconfig, clock.now())),
     subject: () => clientSubject(nodeName),
     purpose: clientPurpose,

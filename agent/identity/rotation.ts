@@ -15,6 +15,10 @@ export interface RotationDeps {
   /** How it is called in the log: `client`, `serving`. */
   readonly name: string
   readonly api: SigningApi
+  /** Credentials that are still good when the certificate in use has ended. */
+  readonly whenEnded?: (() => Promise<SigningApi & { close?(): void }>) | undefined
+  /** What a person can do when it has ended and cannot be renewed. */
+  readonly endedAdvice?: string
   readonly store: Pick<PairStore, 'update'>
   /** What is in the files now; undefined when there is nothing. */
   readonly load: () => Promise<Pair | undefined>
@@ -66,6 +70,7 @@ class Rotator implements Rotation {
   #wake: (() => void) | undefined
   #failures = 0
   #told = ''
+  #toldEnd = false
 
   constructor(deps: RotationDeps) {
     this.#deps = deps
@@ -122,6 +127,19 @@ class Rotator implements Rotation {
     this.#told = reason
   }
 
+  #tellFailure(error: unknown) {
+    const { endedAdvice = '', name } = this.#deps
+    const until = this.#pair && new Date(this.#pair.facts.notAfter).toISOString()
+    const ended = this.#pair !== undefined && this.current() === undefined
+    const message = ended
+      ? `the ${name} certificate ended at ${until} and is not renewed${endedAdvice}`
+      : 'certificate not renewed, tries again'
+    // Told again when it ends, though the reason is the same.
+    if (ended && !this.#toldEnd) this.#told = ''
+    this.#toldEnd = ended
+    this.#tell(error, message, { until })
+  }
+
   async #run() {
     const { clock } = this.#deps
     let inARow = 0
@@ -154,10 +172,12 @@ class Rotator implements Rotation {
     const before = this.#pair
     const aborter = new AbortController()
     this.#attempt = { subject, aborter }
+    let other: (SigningApi & { close?(): void }) | undefined
     try {
+      if (this.current() === undefined) other = await this.#deps.whenEnded?.()
       const key = newKey()
       const ask = { key, subject, purpose, resumable: false, timeoutMs: approvalTimeoutMs, expirationSeconds }
-      const cert = await obtainCertificate(this.#deps, ask, aborter.signal)
+      const cert = await obtainCertificate({ ...this.#deps, api: other ?? this.#deps.api }, ask, aborter.signal)
       const pair = await store.update(cert, key, clock.now())
       this.#lastAsked = subject
       this.#forced = false
@@ -171,10 +191,10 @@ class Rotator implements Rotation {
     } catch (error) {
       if (aborter.signal.aborted) return undefined
       this.#failures++
-      const until = before && new Date(before.facts.notAfter).toISOString()
-      this.#tell(error, 'certificate not renewed, tries again', { until })
+      this.#tellFailure(error)
       return error
     } finally {
+      other?.close?.()
       this.#attempt = undefined
     }
   }

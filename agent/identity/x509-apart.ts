@@ -1,5 +1,5 @@
 // x509.ts in a process of its own, for a daemon that counts its memory: a request is made a few times a year and takes 0.2 s, the library
-// would keep 24 MB for good. The key goes by stdin, never by an argument. Started through host/exec.ts.
+// would keep 14 to 17 MB for good. The key goes by stdin, never by an argument. Started through host/exec.ts.
 import { text } from 'node:stream/consumers'
 import type { Exec } from '../../host/exec.ts'
 import type { MakeX509, X509Job } from './x509.ts'

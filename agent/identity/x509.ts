@@ -1,5 +1,5 @@
 // Makes what node:crypto cannot: certificate requests (PKCS #10) and self-signed certificates, by @peculiar/x509.
-// The library is loaded at the first call: it takes 24 MB of RSS that are never given back, and most runs of the daemon make nothing.
+// The library is loaded at the first call: it takes 14 to 17 MB of RSS that are never given back, and most runs of the daemon make nothing.
 // x509-apart.ts does the same in a process of its own. Reading certificates is certificate.ts.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, webcrypto } from 'node:crypto'
 import type { Millis } from '../../host/clock.ts'
