@@ -61,3 +61,10 @@ export const schedulableHappening = (wasUnschedulable: boolean, { metadata, spec
   if (isUnschedulable === wasUnschedulable) return undefined
   return statusIs(metadata.name, isUnschedulable ? 'NodeNotSchedulable' : 'NodeSchedulable')
 }
+
+/** To be told when the cgroup of all pods has got its limits, at each start. */
+export const allocatableEnforced: NodeHappening = {
+  type: 'Normal',
+  reason: 'NodeAllocatableEnforced',
+  message: 'Updated Node Allocatable limit across pods',
+}
