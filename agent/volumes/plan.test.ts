@@ -91,7 +91,7 @@ for (const [volume, message] of [
   [{ name: 'v', gitRepo: { repository: 'r' } }, /^git-repo volume plugin has been disabled/],
   [
     { name: 'v', projected: { sources: [{ clusterTrustBundle: {} }] } },
-    'projected source clusterTrustBundle is not supported on this node',
+    'projected source clusterTrustBundle is not supported on this node: its feature gate ClusterTrustBundleProjection is off, as it is by default',
   ],
   [{ name: '../v', emptyDir: {} }, /^"..\/v" cannot be the name of a volume/],
 ] as const)

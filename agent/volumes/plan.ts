@@ -109,6 +109,12 @@ export const nestedMountPoints = (pod: Pod, volume: string): readonly string[] =
   return [...found]
 }
 
+/** Why not, for those that have a name. */
+const unsupportedSources: Readonly<Record<string, string>> = {
+  clusterTrustBundle: ': its feature gate ClusterTrustBundleProjection is off, as it is by default',
+  podCertificate: ': its feature gate PodCertificateRequest is off, as it is by default',
+}
+
 const projectedSource = (source: ProjectedSource): FileSource => {
   const { configMap, secret, downwardAPI, serviceAccountToken } = source
   if (configMap)
@@ -119,7 +125,8 @@ const projectedSource = (source: ProjectedSource): FileSource => {
     const { path, audience = '', expirationSeconds = 3600 } = serviceAccountToken
     return { from: 'token', path, audience, expirationSeconds }
   }
-  throw refuse(`projected source ${Object.keys(source).join(', ') || '(empty)'} is not supported on this node`)
+  const kinds = Object.keys(source).join(', ') || '(empty)'
+  throw refuse(`projected source ${kinds} is not supported on this node${unsupportedSources[kinds] ?? ''}`)
 }
 
 /** The mode that files have where nobody says otherwise. */
