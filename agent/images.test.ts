@@ -269,3 +269,17 @@ t.test('a runtime that is away is asked once, whatever the credentials', async t
     message: 'containerd does not answer',
   })
 })
+
+t.test('a pull secret that cannot be looked up is passed over, and the providers of the node are asked', async t => {
+  const { images, pulls } = start([], {
+    secrets: {
+      get: () => undefined,
+      known: async () => {
+        throw new Fault('volume', 'nope')
+      },
+    },
+    providers: { credentials: async () => [{ key: 'registry.example', auth: { username: 'node' } }] },
+  })
+  await images.ensure(pod('1', ['regcred']), container('registry.example/app:1'))
+  t.match(pulls, [{ auth: { username: 'node' } }])
+})

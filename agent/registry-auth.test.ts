@@ -63,3 +63,17 @@ t.test('a secret that cannot be read is named and not quoted', async t => {
   const noColon = secret({ 'registry.example': { auth: base64('hunter2') } })
   t.throws(() => credentialsFor('registry.example/a', [noColon]), { message: /auth field/ })
 })
+
+t.test('what the node provides is tried after what the pod has, each by how specific it is', async t => {
+  const own = secret({ 'registry.example': user('own') })
+  const provided = [
+    { key: 'registry.example', auth: { username: 'all' } },
+    { key: 'registry.example/team', auth: { username: 'team' } },
+    { key: 'other.example', auth: { username: 'other' } },
+  ]
+  const found = credentialsFor('registry.example/team/app', [own], provided)
+  t.same(
+    found.map(it => it.username),
+    ['own', 'team', 'all'],
+  )
+})
