@@ -1,19 +1,16 @@
 // An apiserver for kube-proxy to watch: Debian's etcd and the Go kube-apiserver in a namespace of their own, with nothing else that a
 // control plane has. Whoever has the token may do everything; objects are put there by the benchmark itself.
-import { spawn } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { text } from 'node:stream/consumers'
+import { createApiserver, apiserverPort as port } from '../test/support/apiserver.ts'
 import { createNetns } from '../test/support/netns.ts'
-import { waitFor } from '../test/support/wait.ts'
 import { connectNode } from './alone.ts'
-import { peer } from './peers.ts'
 
 const address = '203.0.113.1'
-const port = 6443
 const token = 'bench'
 
 export interface ControlPlane {
@@ -45,21 +42,16 @@ const send = async (method: string, path: string, body?: object): Promise<string
 }
 
 const toFlags = (dir: string): string[] => [
-  `--advertise-address=${address}`,
-  `--secure-port=${port}`,
   `--cert-dir=${dir}/certs`,
-  '--etcd-servers=http://127.0.0.1:2379',
   '--authorization-mode=AlwaysAllow',
   `--token-auth-file=${dir}/tokens.csv`,
   '--service-account-issuer=https://kubernetes.default.svc',
   `--service-account-key-file=${dir}/sa.key`,
   `--service-account-signing-key-file=${dir}/sa.key`,
-  '--service-cluster-ip-range=10.96.0.0/16',
 ]
 
 /** Starts etcd and the apiserver and waits until it is ready. */
 export const createControlPlane = async (): Promise<ControlPlane> => {
-  const program = await peer('kube-apiserver')
   const dir = await mkdtemp(`${tmpdir()}/nlt-control-plane-`)
   const netns = await createNetns()
   await connectNode(netns, address)
@@ -67,21 +59,14 @@ export const createControlPlane = async (): Promise<ControlPlane> => {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   await writeFile(`${dir}/sa.key`, privateKey.export({ type: 'pkcs1', format: 'pem' }))
   await writeFile(`${dir}/kubeconfig`, JSON.stringify(toKubeconfig()))
-  const start = async (name: string, argv: readonly string[]) => {
-    const [wrapped = '', ...args] = netns.wrap(argv)
-    const log = await open(`${dir}/${name}.log`, 'a')
-    const child = spawn(wrapped, args, { stdio: ['ignore', log.fd, log.fd], cwd: dir })
-    await Promise.all([once(child, 'spawn'), log.close()])
-  }
   // The namespace ends what runs in it.
   const close = async () => {
     await netns.remove()
     await rm(dir, { recursive: true, force: true })
   }
   try {
-    await start('etcd', ['etcd', '--data-dir', `${dir}/etcd`, '--unsafe-no-fsync', '--log-level', 'warn'])
-    await start('kube-apiserver', [program, ...toFlags(dir)])
-    await waitFor(`the apiserver (${dir}/kube-apiserver.log)`, async () => (await send('GET', '/readyz')) === 'ok', 60_000)
+    const isReady = async () => (await send('GET', '/readyz')) === 'ok'
+    await createApiserver({ netns, address, dir, flags: toFlags(dir), isReady })
   } catch (error) {
     await close()
     throw error

@@ -1,24 +1,13 @@
 // A node run by the Go kubelet, standalone: no apiserver, static pods, Debian's bridge + host-local + portmap as pod network.
 // It reports its pods on the read-only port.
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import type { Pod } from '../api/types.ts'
+import { makeCgroupRoot } from '../test/support/kubelet.ts'
+import { peer } from '../test/support/peers.ts'
 import { createAsk, createMachine, type Node, whenAnswering } from './node.ts'
-import { peer } from './peers.ts'
 
 const address = '198.51.100.1'
 const readOnlyPort = 10_255
-
-/** The kubelet wants its cgroupRoot to be there; on version 1 in every hierarchy, with cpus and memory nodes. */
-const makeCgroups = async (name: string): Promise<void> => {
-  const root = '/sys/fs/cgroup'
-  const hierarchies = (await readdir(root, { withFileTypes: true })).filter(it => it.isDirectory())
-  for (const { name: hierarchy } of hierarchies)
-    await mkdir(`${root}/${hierarchy}${name}`, { recursive: true }).catch(() => undefined)
-  for (const file of ['cpuset.cpus', 'cpuset.mems']) {
-    const value = await readFile(`${root}/cpuset/${file}`, 'utf8').catch(() => undefined)
-    if (value !== undefined) await writeFile(`${root}/cpuset${name}/${file}`, value)
-  }
-}
 
 const toConfiguration = (manifests: string, endpoint: string, dir: string, cgroupRoot: string) => ({
   ...{ apiVersion: 'kubelet.config.k8s.io/v1beta1', kind: 'KubeletConfiguration' },
@@ -35,7 +24,7 @@ export const createKubeletNode = async (): Promise<Node> => {
   const machine = await createMachine({ address, bridge: '10.244.0.0/24' })
   const { containerd, manifests } = machine
   const { dir } = containerd
-  await makeCgroups(containerd.cgroupParent)
+  await makeCgroupRoot(containerd.cgroupParent)
   const configuration = toConfiguration(manifests, containerd.endpoint, dir, containerd.cgroupParent)
   await writeFile(`${dir}/kubelet.yaml`, JSON.stringify(configuration))
   const flags = ['--hostname-override=bench', `--node-ip=${address}`, `--root-dir=${dir}/kubelet`, `--cert-dir=${dir}/pki`]

@@ -1,10 +1,11 @@
 // Memory of a node with 30 pods and 100 Services of 3 endpoints each, a minute after the last change: the daemon beside the Go
 // kubelet (standalone) and kube-proxy (nftables mode, fed by a kube-apiserver) together. RSS and its peak as /proc tells them.
-// Prints figures; needs root, Debian's containerd, CNI plugins and etcd, and the Go programs (peers.ts).
+// Prints figures; needs root, Debian's containerd, CNI plugins and etcd, and the Go programs (test/support/peers.ts).
 import { readFile, writeFile } from 'node:fs/promises'
 import { type Pod, serviceNameLabel } from '../api/types.ts'
 import { systemExec } from '../host/exec.ts'
 import { webImage } from '../test/support/images.ts'
+import { peer } from '../test/support/peers.ts'
 import { waitFor } from '../test/support/wait.ts'
 import { alone } from './alone.ts'
 import { type ControlPlane, createControlPlane } from './control-plane.ts'
@@ -12,7 +13,6 @@ import { print } from './figure.ts'
 import { createKubeletNode } from './kubelet-node.ts'
 import type { Node } from './node.ts'
 import { createNodeletNode } from './nodelet-node.ts'
-import { peer } from './peers.ts'
 
 const podCount = 30
 const serviceCount = 100

@@ -1,6 +1,6 @@
 // Pods from a folder: the daemon beside the Go kubelet, which runs standalone on static pods. Each node has a namespace and a
 // containerd of its own with the same images; turn by turn; Ready is what the agent says, the rest is what the runtime shows.
-// Prints figures; needs root, Debian's containerd and CNI plugins, and the kubelet (peers.ts).
+// Prints figures; needs root, Debian's containerd and CNI plugins, and the kubelet (test/support/peers.ts).
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'

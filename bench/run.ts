@@ -7,8 +7,8 @@ import { cpus, release as kernel, totalmem } from 'node:os'
 import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { systemExec } from '../host/exec.ts'
+import { release } from '../test/support/peers.ts'
 import { type Figure, isFigure, isMet } from './figure.ts'
-import { release } from './peers.ts'
 import { toTable } from './table.ts'
 
 const root = join(import.meta.dirname, '..')

@@ -20,7 +20,10 @@ export interface ContainerdOptions {
   readonly netns?: Netns
   /** Images that are there from the start, beside the pause image. */
   readonly images?: readonly string[]
-  /** A network by Debian's bridge plugin: the pods' subnet, such as 10.99.0.0/24. Without it, the test brings its own plugin. */
+  /**
+   * A network by Debian's bridge plugin: the pods' subnet, such as 10.99.0.0/24, or `later` for writeConflist. Without it, the test brings
+   * its own plugin.
+   */
   readonly bridge?: string
 }
 
@@ -76,6 +79,10 @@ const toConflist = (dir: string, subnet: string) => ({
 
 const debianPlugins = '/usr/lib/cni'
 
+/** The pod network of a containerd that was made with a bridge, once its subnet is known. */
+export const writeConflist = (dir: string, subnet: string): Promise<void> =>
+  writeFile(`${dir}/cni/conf/10-pods.conflist`, JSON.stringify(toConflist(dir, subnet)))
+
 const prepareCni = async (dir: string, bridge: string | undefined) => {
   await mkdir(`${dir}/cni/conf`, { recursive: true })
   await mkdir(`${dir}/cni/bin`)
@@ -83,7 +90,7 @@ const prepareCni = async (dir: string, bridge: string | undefined) => {
   for (const plugin of bridge === undefined ? ['loopback'] : await readdir(debianPlugins)) {
     await symlink(join(debianPlugins, plugin), `${dir}/cni/bin/${plugin}`)
   }
-  if (bridge !== undefined) await writeFile(`${dir}/cni/conf/10-pods.conflist`, JSON.stringify(toConflist(dir, bridge)))
+  if (bridge !== undefined && bridge !== 'later') await writeConflist(dir, bridge)
 }
 
 /** Pids of the shims that serve the containerd at this socket: its address is one of their arguments. */

@@ -48,9 +48,8 @@ export const removeNetns = async (name: string): Promise<void> => {
   }
 }
 
-/** A new network namespace with nothing but loopback. */
-export const createNetns = async (): Promise<Netns> => {
-  const name = uniqueName()
+/** A new network namespace with nothing but loopback. @param name of one that was removed, to make it again */
+export const createNetns = async (name = uniqueName()): Promise<Netns> => {
   const path = `/run/netns/${name}`
   await systemExec.run(['ip', 'netns', 'add', name])
   const wrap = (argv: readonly string[]) => ['nsenter', `--net=${path}`, ...argv]

@@ -1,0 +1,44 @@
+// The network that the machines of a test's cluster stand in: one bridge in a namespace of its own, hosts as namespaces on it, no way
+// out. What goes to the default route ends at the bridge's namespace, which forwards nothing.
+import { connect, createNetns, type Netns, removeNetns } from './netns.ts'
+
+const network = '10.91.0'
+const bridge = 'br0'
+
+export interface Fabric {
+  /** An address on the fabric by its last number, 2 to 254. */
+  address(host: number): string
+  /** A new host. @param name of a namespace that was a host here, to make it again as after a reboot */
+  host(number: number, name?: string): Promise<Netns>
+  close(): Promise<void>
+}
+
+/** A fabric without hosts; hosts that are still there at its end go with it. */
+export const createFabric = async (): Promise<Fabric> => {
+  const fabric = await createNetns()
+  const hosts = new Set<string>()
+  await fabric.run(['ip', 'link', 'add', bridge, 'type', 'bridge'])
+  await fabric.run(['ip', 'addr', 'add', `${network}.1/24`, 'dev', bridge])
+  await fabric.run(['ip', 'link', 'set', bridge, 'up'])
+  await fabric.sysctl('net/ipv4/ip_forward', 0)
+  const address = (host: number) => `${network}.${host}`
+  return {
+    address,
+    host: async (number, name) => {
+      const host = await createNetns(name)
+      hosts.add(host.name)
+      const port = `host${number}`
+      // The port of a host that is gone may still be on its way out.
+      await fabric.exec.try(['ip', 'link', 'del', port])
+      await connect({ netns: host, device: 'eth0', addresses: [`${address(number)}/24`] }, { netns: fabric, device: port })
+      await fabric.run(['ip', 'link', 'set', port, 'master', bridge])
+      await host.run(['ip', 'route', 'add', 'default', 'via', address(1)])
+      await host.sysctl('net/ipv4/ip_forward', 1)
+      return host
+    },
+    close: async () => {
+      for (const name of hosts) await removeNetns(name)
+      await fabric.remove()
+    },
+  }
+}
