@@ -62,7 +62,7 @@ class Rotator implements Rotation {
   /** Where in its 70 to 90 % the certificate in use is due. */
   #random: number
   #forced: boolean
-  /** What the last certificate that we got was asked for. */
+  /** What the certificate in use was asked for. */
   #lastAsked: Subject | undefined
   #attempt: { readonly subject: Subject; readonly aborter: AbortController } | undefined
   #failedFor: Subject | undefined
@@ -104,9 +104,11 @@ class Rotator implements Rotation {
     await this.#ended
   }
 
-  #take(pair: Pair) {
+  /** @param askedFor undefined for one that somebody else put there */
+  #take(pair: Pair, askedFor?: Subject) {
     if (pair.facts.fingerprint === this.#pair?.facts.fingerprint) return
     this.#pair = pair
+    this.#lastAsked = askedFor
     this.#random = this.#deps.random()
     this.#deps.onChange(pair)
   }
@@ -145,6 +147,7 @@ class Rotator implements Rotation {
     let inARow = 0
     while (!this.#stopping.signal.aborted) {
       await this.#load()
+      if (this.#stopping.signal.aborted) return
       const subject = this.#deps.subject()
       const need = this.#needFor(subject)
       const waitMs = Math.max(need.do === 'keep' ? need.until - clock.now() : 0, this.#notBefore - clock.monotonic())
@@ -179,14 +182,13 @@ class Rotator implements Rotation {
       const ask = { key, subject, purpose, resumable: false, timeoutMs: approvalTimeoutMs, expirationSeconds }
       const cert = await obtainCertificate({ ...this.#deps, api: other ?? this.#deps.api }, ask, aborter.signal)
       const pair = await store.update(cert, key, clock.now())
-      this.#lastAsked = subject
       this.#forced = false
       this.#told = ''
       if (!satisfies(pair.facts, subject))
         log.warn({ certificate: name, asked: subject, got: pair.facts }, 'the signer gave less than was asked for')
       log.info({ certificate: name, until: new Date(pair.facts.notAfter).toISOString() }, 'certificate renewed')
       if (before !== undefined) this.#deps.onRotated?.(clock.now() - before.facts.notBefore)
-      this.#take(pair)
+      this.#take(pair, subject)
       return undefined
     } catch (error) {
       if (aborter.signal.aborted) return undefined
