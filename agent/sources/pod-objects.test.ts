@@ -60,7 +60,11 @@ const watchedApi = () => {
       })
     })
   }
-  return { api, watched, client: { ...api, watch, pages: async () => '1', onBack: () => () => undefined } }
+  return {
+    api,
+    watched,
+    client: { ...api, watch, pages: async () => '1', onBack: () => () => undefined, problem: () => undefined },
+  }
 }
 
 const bench = (test: Tap, given: Partial<PodObjectsDeps['memory']> = {}) => {

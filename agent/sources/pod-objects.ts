@@ -1,6 +1,7 @@
 // What pods of the apiserver need beside their own object, joined: ConfigMaps and Secrets, tokens, RuntimeClasses. It follows which pods
 // there are, so that each thing is held from the moment a pod is known to the moment it is gone. Static pods have the folder's objects.
-import { configMaps, type KubeApi, type Resource, runtimeClasses, secrets } from '../../api/kube/api.ts'
+import { configMaps, type Resource, runtimeClasses, secrets } from '../../api/kube/api.ts'
+import type { KubeClient } from '../../api/kube/client.ts'
 import { createReflector, type ReflectorDeps } from '../../api/kube/reflector.ts'
 import { keyOf, type Source } from '../../api/source.ts'
 import type { ConfigMap, KubeObject, Pod, Secret } from '../../api/types.ts'
@@ -14,7 +15,7 @@ import type { KnownObjects, ObjectMemory } from './object-memory.ts'
 import { createReferences, type DetectionStrategy, type References } from './references.ts'
 
 export interface PodObjectsDeps {
-  readonly client: ReflectorDeps<KubeObject>['client'] & Pick<KubeApi, 'get' | 'create'>
+  readonly client: ReflectorDeps<KubeObject>['client'] & Pick<KubeClient, 'get' | 'create' | 'problem'>
   /** The folder's, for static pods. */
   readonly folder: { readonly configMaps: Source<ConfigMap>; readonly secrets: Source<Secret> }
   /** KubeletConfiguration configMapAndSecretChangeDetectionStrategy. */
@@ -61,6 +62,7 @@ export const createPodObjects = (deps: PodObjectsDeps): PodObjects => {
   ): References<T> =>
     createReferences<T>({
       ...{ kind, strategy, pollMs, clock, log, ...own },
+      isAway: () => client.problem() !== undefined,
       watch: (namespace, name) => {
         const fieldSelector = `metadata.name=${name}`
         return createReflector<T>({ client, resource, namespace, fieldSelector, trim: withoutNotes, clock, log })

@@ -44,7 +44,7 @@ const watchOf = (api: FakeApi, name: string, isSlow: boolean) => {
   }
 }
 
-const bench = (given: { strategy?: DetectionStrategy; isSlow?: boolean; remembered?: ConfigMap } = {}) => {
+const bench = (given: { strategy?: DetectionStrategy; isSlow?: boolean; remembered?: ConfigMap; isAway?: boolean } = {}) => {
   const api = createFakeApi()
   const clock = fakeClock()
   const watched: string[] = []
@@ -67,6 +67,7 @@ const bench = (given: { strategy?: DetectionStrategy; isSlow?: boolean; remember
     },
     fetch: (ns, name) => api.get<ConfigMap>({ resource: configMaps, namespace: ns, name }),
     remembered: (_, name) => (given.remembered?.metadata.name === name ? given.remembered : undefined),
+    isAway: () => given.isAway ?? false,
     pollMs: 60_000,
     clock,
     log: silentLog,
@@ -166,6 +167,14 @@ t.test('what was remembered stands in while the apiserver is away, and no longer
   t.equal(color(), 'old')
   open.get('a')?.markSynced()
   t.equal(color(), undefined, 'it was removed meanwhile')
+})
+
+t.test('it stands in at once while the apiserver is known to be away', async t => {
+  const { source, api, color } = bench({ isSlow: true, isAway: true, remembered: mapOf('a', 'old') })
+  source.hold(podOf('one', 'a'))
+  await source.known(namespace, 'a')
+  t.equal(color(), 'old')
+  t.equal(api.calls.length, 0)
 })
 
 t.test('Get asks at every look, Cache once a minute, and both look again for those who wait for news', async t => {

@@ -38,6 +38,8 @@ export interface ReferencesDeps<T extends KubeObject> {
   readonly folder?: Source<T>
   /** What was known before a restart; stands in while the apiserver does not answer. */
   readonly remembered?: (namespace: string, name: string) => T | undefined
+  /** Whether the apiserver is known not to answer: what was remembered is used at once then. */
+  readonly isAway?: () => boolean
   /** How often Cache and Get ask again for all that is held: KubeletConfiguration syncFrequency. */
   readonly pollMs: number
   /** How long `known` waits for a watch before it asks for the object itself. */
@@ -171,7 +173,7 @@ export const createReferences = <T extends KubeObject>(deps: ReferencesDeps<T>):
       if (folder !== undefined) return
       throw new Fault('volume', `${kind} "${namespace}/${name}" is not registered: no pod of this node names it`)
     }
-    if (isFresh(entry)) return
+    if (isFresh(entry) || (entry.object !== undefined && deps.isAway?.())) return
     try {
       await find(entry)
     } catch (error) {
