@@ -2,6 +2,7 @@
 // main.ts builds what is handed in here and starts it; nothing here reads flags, files or signals.
 
 import type { Cri } from '../api/cri/cri.ts'
+import type { LinuxContainerResources } from '../api/cri/types.ts'
 import { namespaceOf, templateContainers } from '../api/pod.ts'
 import { keyOf, type Source, type Store } from '../api/source.ts'
 import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '../api/types.ts'
@@ -20,7 +21,7 @@ import type { Images } from './images.ts'
 import { createObserver } from './observe.ts'
 import type { Parts } from './parts.ts'
 import type { PodLogs } from './podlogs.ts'
-import { createPods, type Pods } from './pods.ts'
+import { createPods, type Pods, type WantedPods } from './pods.ts'
 import { qosClass } from './qos.ts'
 import { latest } from './seen.ts'
 import { configSeenAnnotation } from './sources/identity.ts'
@@ -32,12 +33,14 @@ import type { Volumes } from './volumes/volumes.ts'
 import type { PodWorker } from './worker.ts'
 
 export interface AgentDeps {
-  readonly wanted: Source<Pod>
+  readonly wanted: WantedPods
   /** Filled here: pods with their live status. */
   readonly live: Store<Pod>
   readonly configMaps: Source<ConfigMap>
   readonly secrets: Source<Secret>
   readonly runtime: Cri
+  /** The runtime's name for a pod's RuntimeClass; absent: there are no such classes. */
+  readonly runtimeHandler?: (pod: Pod) => Promise<string>
   readonly parts: Parts
   readonly images: Images
   readonly volumes: Volumes
@@ -46,6 +49,9 @@ export interface AgentDeps {
   readonly timeline: Timeline
   readonly probeMemory: Pick<StateFile<readonly SavedResult[]>, 'remembered' | 'save'>
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
+  /** The figures that a container is to run with, and what memory it uses now: for a resize in place. */
+  readonly resources?: (pod: Pod, container: Container) => LinuxContainerResources
+  readonly memoryUsed?: (containerId: string) => Promise<number>
   readonly limits: { readonly longestPauseMs: number; readonly keepDead: number }
   readonly nodeIPs: () => readonly string[]
   readonly startedAt: Millis
@@ -61,6 +67,8 @@ export interface Agent {
   readonly follower: ReturnType<typeof createFollower>
   /** Waits for the runtime and for every source, then adopts what runs and starts what is missing. */
   start(signal: AbortSignal): Promise<void>
+  /** What the pod's volumes show has changed. */
+  refreshVolumes(podUid: string): void
   stop(): void
 }
 
@@ -102,6 +110,8 @@ export const createAgent = (deps: AgentDeps): Agent => {
     hostIPs: deps.nodeIPs(),
     podIPs: pod.spec.hostNetwork ? deps.nodeIPs() : (seen.sandboxes[0]?.ips ?? []),
   })
+  const { resources, memoryUsed } = deps
+  const resizing = { ...(resources && { resources }), ...(memoryUsed && { memoryUsed }) }
   const steps = createSteps({
     runtime,
     clock,
@@ -117,19 +127,26 @@ export const createAgent = (deps: AgentDeps): Agent => {
       const image = await deps.images.ensure(pod, container, { signal, onEvent })
       return { imageRef: image.imageRef, uid: image.uid, username: image.username ?? '' }
     },
+    ...(deps.runtimeHandler && { runtimeHandler: deps.runtimeHandler }),
     sandboxConfig: deps.parts.sandboxConfig,
     containerConfig: deps.parts.containerConfig,
     hook: (handler, target, signal) => runHook(handler, target, hookDeps, { signal }),
     forgetProbes: prober.forget,
     begin: (podUid, span) => timeline.begin(podUid, span),
     onEvent: deps.onEvent,
+    ...resizing,
   })
   const pods = createPods({
     wanted: deps.wanted,
     live,
-    worker: { steps, look: observer.look, probed: prober.results, ...deps.limits, clock, log: log.child({ part: 'pods' }) },
+    worker: {
+      ...{ steps, look: observer.look, probed: prober.results, ...deps.limits, clock, log: log.child({ part: 'pods' }) },
+      ...(resources && { resources }),
+    },
     statusOf: statusOf(deps, prober),
     admit: deps.admit,
+    onEvent: deps.onEvent,
+    onMarksChanged: worker => refreshVolumes(deps, worker),
     onStage: (pod, stage, detail) => {
       const now = clock.now()
       timeline.record(pod.metadata.uid ?? '', { stage, startedAt: now, endedAt: now, ...(detail !== undefined && { detail }) })
@@ -169,6 +186,10 @@ export const createAgent = (deps: AgentDeps): Agent => {
       prober.restore([])
       catchUp(deps, pods, found.keys())
     },
+    refreshVolumes: podUid => {
+      const worker = pods.worker(podUid)
+      if (worker?.phase === 'syncing') refreshVolumes(deps, worker)
+    },
     stop: () => {
       follower.stop()
       for (const worker of pods.workers()) worker.abandon()
@@ -189,6 +210,7 @@ const statusOf =
       verdict: worker.ending?.verdict,
       ending: worker.phase !== 'syncing',
       ended: worker.phase === 'terminated',
+      resize: worker.resize,
       before,
       hostIPs: deps.nodeIPs(),
       qosClass: qosClass(worker.pod),

@@ -75,7 +75,18 @@ export const cleanNode = async ({ config, runtime, others, log, out, err }: Clea
     ? config.cgroupDriver
     : await readCgroupDriver(runtime).catch(() => config.cgroupDriver)
   const { volumes, cgroups, containersDir } = await createMachinery({
-    ...{ config, runtime, cgroupDriver, configMaps: nobody, secrets: nobody, version: kubeletVersion, exec, clock, log },
+    ...{
+      config,
+      runtime,
+      cgroupDriver,
+      configMaps: nobody,
+      secrets: nobody,
+      version: kubeletVersion,
+      addresses: [],
+      exec,
+      clock,
+      log,
+    },
   })
   const folders = await readCniFolders(runtime).catch(() => undefined)
   const { binDir = folders?.binDir, confDir = folders?.confDir } = config.cni

@@ -2,9 +2,7 @@
 // The daemon and `--cleanup` build them the same way, so that one takes away exactly what the other makes.
 import { dirname, join } from 'node:path'
 import type { Cri } from '../api/cri/cri.ts'
-import type { Source } from '../api/source.ts'
 import type { ConfigMap, Secret } from '../api/types.ts'
-import { nodeAddresses } from '../host/addresses.ts'
 import { createCgroups } from '../host/cgroup.ts'
 import type { CgroupDriver } from '../host/cgroup-name.ts'
 import type { Clock } from '../host/clock.ts'
@@ -17,14 +15,20 @@ import { createImages, type Images } from './images.ts'
 import { createPodLogs, type PodLogs } from './podlogs.ts'
 import type { ResourceContext } from './resources.ts'
 import { createSelf, resourceContext, type Self } from './self.ts'
+import type { Lookup } from './sources/references.ts'
+import type { TokenProvider } from './volumes/executors.ts'
 import { createVolumes, type Volumes } from './volumes/volumes.ts'
 
 export interface MachineryDeps {
   readonly config: AgentConfig
   readonly runtime: Cri
   readonly cgroupDriver: CgroupDriver
-  readonly configMaps: Source<ConfigMap>
-  readonly secrets: Source<Secret>
+  readonly configMaps: Lookup<ConfigMap>
+  readonly secrets: Lookup<Secret>
+  /** Of service accounts; absent: there is no control plane to issue them. */
+  readonly tokens?: TokenProvider
+  /** The node's own, the preferred one first. */
+  readonly addresses: readonly string[]
   readonly version: string
   readonly exec: Exec
   readonly clock: Clock
@@ -48,7 +52,7 @@ export const containersDirOf = (podLogsDir: string): string =>
 
 export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> => {
   const { config, runtime, configMaps, secrets, exec, clock, log } = deps
-  const [machine, found] = await Promise.all([readMachine(), nodeAddresses()])
+  const machine = await readMachine()
   const cgroup = await createCgroups({ driver: deps.cgroupDriver, exec, clock })
   const resources = resourceContext(machine, cgroup.version, config)
   const cgroups = createPodCgroups({
@@ -58,7 +62,6 @@ export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> =
     context: { ...resources, podPidsLimit: config.podPidsLimit },
     log: log.child({ part: 'cgroups' }),
   })
-  const addresses = config.nodeIPs.length > 0 ? config.nodeIPs : found
   const self = await createSelf({
     name: config.nodeName,
     machine,
@@ -66,7 +69,7 @@ export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> =
     settings: config,
     allowedUnsafeSysctls: config.allowedUnsafeSysctls,
     labels: config.nodeLabels,
-    addresses: () => addresses,
+    addresses: () => deps.addresses,
     version: deps.version,
     clock,
   })
@@ -77,6 +80,7 @@ export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> =
     log: log.child({ part: 'volumes' }),
     configMaps,
     secrets,
+    ...(deps.tokens && { tokens: deps.tokens }),
     allocatable: () => self.allocatable,
     clusterDomain: config.clusterDomain,
   })

@@ -1,12 +1,10 @@
 // `nodelet agent`: the daemon. The only place that joins pods, Services and pod network, and that knows signals.
 // Order of a start: the folder and Services, the socket (the CNI shim asks it), the pod network, then pods.
 // Crash-only: a signal stops the daemon and nothing else; pods, rules and addresses stay and the next start adopts them.
+import { lookup } from 'node:dns/promises'
 import { mkdir } from 'node:fs/promises'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
-import { createCri } from '../api/cri/client.ts'
-import type { Cri } from '../api/cri/cri.ts'
-import { chooseEvents } from '../api/events.ts'
 import { createStore, type Source, type Store } from '../api/source.ts'
 import type { EndpointSlice, Pod, Service } from '../api/types.ts'
 import { cleanupCni } from '../cni/cleanup.ts'
@@ -16,40 +14,43 @@ import { createCni } from '../cni/plugin.ts'
 import { table as cniTable } from '../cni/portmap.ts'
 import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
 import { toFault } from '../cni/spec.ts'
+import { globalAddresses, nodeAddresses } from '../host/addresses.ts'
 import { systemClock as clock, holdProcess, type Millis } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
-import { createLink } from '../host/link.ts'
 import { type LinkMonitor, watchLinks } from '../host/linkmonitor.ts'
 import { createLog, type Log } from '../host/log.ts'
-import { createNft } from '../host/nft.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy } from '../proxy/main.ts'
+import { toLocalTraffic } from '../proxy/settings.ts'
 import type { Agent } from './agent.ts'
 import { cleanNode, type OthersCleanup } from './clean-node.ts'
+import type { Membership, MembershipDeps } from './cluster/membership.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
-import { imageGcSettings } from './gc.ts'
-import { createHousekeeping, type Housekeeping } from './housekeeping.ts'
-import { createMachinery, type Machinery } from './machinery.ts'
+import { createMachinery } from './machinery.ts'
 import { keepTrying, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
-import { createLogRotation } from './rotate.ts'
-import { type CniFolders, readCgroupDriver, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
+import { findNodeAddresses } from './report/node-address.ts'
+import { createRuntime, housekeepingOf, type PodsStart, startPods } from './running.ts'
+import { type CniFolders, readCgroupDriver } from './runtime-facts.ts'
+import type { Self } from './self.ts'
 import { createView } from './server/node-view.ts'
 import { claimSocket, createServer } from './server/server.ts'
+import type { Problem } from './server/wire.ts'
 import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
-import { openAllocations } from './standalone/allocations.ts'
-import { createDns, type Dns } from './standalone/dns/dns.ts'
 import { dnsTable } from './standalone/dns/own-port.ts'
-import { createStandaloneServices, type StandaloneServices } from './standalone/services.ts'
+import { startLocalServices } from './standalone/local-services.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
 
 /** The pod range of a node that nobody gave one. */
 const defaultPodCIDRs = ['10.244.0.0/24']
+
+/** How to run this program again, sources or bundle: with CNI_COMMAND in its environment it is the plugin. */
+const program = [process.execPath, process.argv[1] ?? '']
 
 /** Runs the daemon until a signal ends it. @returns the exit code: 0 done, 1 failed while running, 2 usage or configuration wrong */
 export const run = async (argv: readonly string[]): Promise<number> => {
@@ -83,13 +84,17 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   })
   process.on('unhandledRejection', error => log.error({ err: error }, `a failure that nobody handled: ${describe(error)}`))
   for (const folder of [config.stateDir, config.rootDir]) await mkdir(folder, { recursive: true, mode: 0o700 })
-  const parts = await Promise.race([assemble(config, startedAt, log), signalled])
+  const parts = await Promise.race([assemble(config, startedAt, log, stopping.signal), signalled])
   // Stopped before the runtime has answered for the first time: nothing runs that would have to be told.
   if (parts === undefined) return 0
-  const { runtime, machinery, manifests, network, services, agent, server } = parts
-  const housekeeping = housekeepingOf(config, runtime, agent, manifests, log)
+  const { runtime, machinery, manifests, membership, network, services, agent, server, reporting } = parts
+  const housekeeping = housekeepingOf({ config, runtime, agent, clock, log }, parts.wanted)
   await server.listen()
-  const running = startPods({ config, runtime, machinery, network, agent, log, signal: stopping.signal })
+  const installNetwork: PodsStart['installNetwork'] = async (folders, sandboxIds) => {
+    await network.install(folders, sandboxIds)
+    reporting?.nudge()
+  }
+  const running = startPods({ config, runtime, machinery, installNetwork, agent, clock, log, signal: stopping.signal })
   // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
   running.then(
     flushCompileCache,
@@ -102,16 +107,18 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   housekeeping.stop()
   agent.stop()
   manifests.stop()
+  await reporting?.stop()
   await server.close()
   await services.stop()
   await network.close()
+  await membership?.stop()
   runtime.close()
   return 0
 }
 
-/** Makes every part and joins them; nothing of the pods runs yet. */
-const assemble = async (config: AgentConfig, startedAt: Millis, log: Log) => {
-  const runtime = createRuntime(config, log)
+/** Makes every part and joins them; nothing of the pods runs yet, but a node of a cluster is told of already. */
+const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal: AbortSignal) => {
+  const runtime = createRuntime(config, clock, log)
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
     : await whenRuntimeAnswers(() => readCgroupDriver(runtime), { clock, log })
@@ -122,57 +129,73 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log) => {
     log: log.child({ part: 'folder' }),
     fileCheckMs: config.fileCheckFrequency,
   })
-  const { configMaps, secrets } = manifests
+  const addresses = await ownAddresses(config)
+  const late: { agent?: Agent } = {}
+  const onTokenRenewed = (podUid: string) => late.agent?.refreshVolumes(podUid)
+  const membership = await enterCluster(config, { manifests, addresses: () => addresses, onTokenRenewed, log }, signal)
+  const { configMaps, secrets } = membership?.objects ?? manifests
   const version = kubeletVersion
-  const machinery = await createMachinery({ config, runtime, cgroupDriver, configMaps, secrets, version, exec, clock, log })
+  const machinery = await createMachinery({
+    ...{ config, runtime, cgroupDriver, configMaps, secrets, version, addresses, exec, clock, log },
+    ...(membership && { tokens: membership.objects.tokens }),
+  })
   const live = createStore<Pod>()
   const timeline = createTimeline({ clock })
   const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
-  const network = await createPodNetwork(config, timeline, log)
-  const services = await startServices(config, manifests, live, machinery, network, log)
+  const podRanges = membership?.podRanges.known ?? Promise.resolve(standaloneRanges(config))
+  const network = await createPodNetwork(config, podRanges, timeline, log)
+  const services = await startServices({ config, manifests, membership, live, self: machinery.self, network, podRanges, log })
+  const wanted = membership?.wanted ?? manifests.pods
   const shared = { config, manifests, runtime, machinery, live, timeline, clock, log }
-  const agent = createPods({ ...shared, startedAt, probeMemory, services: services.services })
+  const agent = createPods({
+    ...{ ...shared, startedAt, probeMemory, wanted, configMaps, secrets, services: services.services },
+    clusterDNS: services.clusterDNS,
+    ...(membership && { cluster: { recorder: membership.recorder, handlerOf: membership.objects.runtimeClasses.handlerOf } }),
+  })
+  late.agent = agent
+  const view = createView(config, { manifests, live, timeline, ...services, machinery, runtime })
+  const reporting =
+    membership &&
+    (await (await import('./cluster/reporting.ts')).startReporting({ ...shared, membership, cgroupDriver, view, version, exec }))
   const server = createServer({
     path: config.socket,
-    view: createView(config, { manifests, live, timeline, ...services, machinery, runtime }),
+    view,
     cni: network.answer,
     cri: runtime,
     clock,
     log: log.child({ part: 'socket' }),
   })
-  return { runtime, machinery, manifests, network, services, agent, server }
+  return { runtime, machinery, manifests, membership, network, services, agent, server, wanted, reporting }
 }
 
-const housekeepingOf = (config: AgentConfig, runtime: Cri, agent: Agent, manifests: ManifestSources, log: Log): Housekeeping =>
-  createHousekeeping({
-    runtime,
-    workers: agent.pods.workers,
-    wanted: manifests.pods.list,
-    clock,
-    log: log.child({ part: 'housekeeping' }),
-    rotation: createLogRotation({
-      cri: runtime,
-      clock,
-      maxBytes: config.containerLogMaxBytes,
-      maxFiles: config.containerLogMaxFiles,
-    }),
-    rotationMs: config.containerLogMonitorInterval,
-    images: imageGcSettings(config),
-  })
+/** A node of a cluster shows the addresses that a kubelet would show; a machine of its own all it can be reached by. */
+const ownAddresses = async ({ kubeconfig, nodeIPs, nodeName }: AgentConfig): Promise<readonly string[]> => {
+  if (kubeconfig === undefined) return nodeIPs.length > 0 ? nodeIPs : nodeAddresses()
+  const resolve = async (name: string) => (await lookup(name, { all: true })).map(it => it.address)
+  return findNodeAddresses({ nodeIPs, nodeName, own: globalAddresses, preferred: nodeAddresses, lookup: resolve, clock })
+}
 
-const createRuntime = (config: AgentConfig, log: Log): Cri =>
-  createCri({
-    endpoint: config.runtimeSocket,
-    clock,
-    log: log.child({ part: 'cri' }),
-    timeouts: { requestMs: config.runtimeRequestTimeout },
-  })
+const standaloneRanges = ({ podCIDRs }: AgentConfig): readonly string[] => (podCIDRs.length > 0 ? podCIDRs : defaultPodCIDRs)
+
+/** With a kubeconfig the node is one of a cluster; what that needs is loaded only then. */
+const enterCluster = async (
+  config: AgentConfig,
+  deps: Pick<MembershipDeps, 'manifests' | 'addresses' | 'onTokenRenewed' | 'log'>,
+  signal: AbortSignal,
+): Promise<Membership | undefined> => {
+  const { kubeconfig } = config
+  if (kubeconfig === undefined) return undefined
+  const { joinCluster } = await import('./cluster/membership.ts')
+  return joinCluster({ ...deps, config, kubeconfig, x509: [...program, 'x509'], exec, clock }, signal)
+}
 
 interface PodNetwork {
-  readonly podCIDRs: readonly string[]
   /** One call of the plugin: the shim's request in, its answer out. */
   answer(body: string): Promise<string>
-  /** Puts the plugin where the runtime looks, and releases what no sandbox holds any more. */
+  /**
+   * Puts the plugin where the runtime looks, and releases what no sandbox holds any more. Where the ranges are not known yet, that
+   * is done when they are, and pods that need addresses wait for it.
+   */
   install(folders: CniFolders, sandboxIds: Iterable<string>): Promise<void>
   /** Puts back what somebody else took away of our rules. */
   repair(): void
@@ -181,11 +204,18 @@ interface PodNetwork {
 
 const cniDataDir = (config: AgentConfig): string => join(config.stateDir, 'cni')
 
-const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Log): Promise<PodNetwork> => {
+/** A new Node gets its ranges from the controller manager within this time, or something is wrong there. */
+const rangesMs = 3_000
+
+const createPodNetwork = async (
+  config: AgentConfig,
+  ranges: Promise<readonly string[]>,
+  timeline: Timeline,
+  log: Log,
+): Promise<PodNetwork> => {
   const cniLog = log.child({ part: 'cni' })
   const cni = createCni(await systemCniDeps(cniLog), cniDataDir(config))
   const call = createCniHandler({ cni })
-  const podCIDRs = config.podCIDRs.length > 0 ? config.podCIDRs : defaultPodCIDRs
   const sorry = (error: unknown) => cniLog.error({ err: error }, `the pod network cannot be set up: ${describe(error)}`)
   const ensureBase = () => cni.ensureBase().catch(sorry)
   const heal = async () => {
@@ -193,8 +223,27 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
     if (healed.length > 0) cniLog.warn({ interfaces: healed }, 'somebody else removed interfaces; they were made anew')
   }
   let links: LinkMonitor | undefined
+  const putUp = async (podCIDRs: readonly string[], folders: CniFolders): Promise<void> => {
+    const installed = await installPlugin({
+      ...folders,
+      socket: config.socket,
+      standalone: program,
+      podCIDRs,
+      dataDir: cniDataDir(config),
+    })
+    cniLog.info({ ...installed, ...folders }, 'network plugin installed')
+    if (installed.conflist === 'foreign')
+      cniLog.warn({ confDir: folders.confDir }, 'another network configuration stands there: pods get their network from it')
+    await ensureBase()
+  }
+  const follow = () => {
+    const onGone = (name: string | undefined) => {
+      if (name === undefined || cni.isNeeded(name)) heal().catch(sorry)
+    }
+    links = watchLinks({ exec, clock, log: cniLog }, onGone)
+    onGone(undefined)
+  }
   return {
-    podCIDRs,
     answer: async body => {
       const request = decodeRequest(body)
       const { CNI_COMMAND: verb, CNI_ARGS: args = '' } = request.env
@@ -206,25 +255,19 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
     },
     install: async (folders, sandboxIds) => {
       if (config.cni.mode === 'disabled') return
-      const installed = await installPlugin({
-        ...folders,
-        socket: config.socket,
-        // The entry of the program, sources or bundle: with CNI_COMMAND in its environment it is the plugin.
-        standalone: [process.execPath, process.argv[1] ?? ''],
-        podCIDRs,
-        dataDir: cniDataDir(config),
-      })
-      cniLog.info({ ...installed, ...folders }, 'network plugin installed')
-      if (installed.conflist === 'foreign')
-        cniLog.warn({ confDir: folders.confDir }, 'another network configuration stands there: pods get their network from it')
-      await ensureBase()
+      const known = await Promise.race([ranges, clock.sleep(rangesMs)])
+      if (known === undefined) {
+        cniLog.warn({ node: config.nodeName }, 'the Node has no podCIDR yet: pods get their network when it has one')
+        void ranges
+          .then(podCIDRs => putUp(podCIDRs, folders))
+          .then(follow)
+          .catch(sorry)
+        return
+      }
+      await putUp(known, folders)
       const released = await cni.releaseUnknown(sandboxIds)
       if (released.length > 0) cniLog.info({ released: released.length }, 'released the addresses of sandboxes that are gone')
-      const onGone = (name: string | undefined) => {
-        if (name === undefined || cni.isNeeded(name)) heal().catch(sorry)
-      }
-      links = watchLinks({ exec, clock, log: cniLog }, onGone)
-      onGone(undefined)
+      follow()
     },
     repair: () => void ensureBase(),
     close: () => {
@@ -237,135 +280,82 @@ const createPodNetwork = async (config: AgentConfig, timeline: Timeline, log: Lo
 interface RunningServices {
   readonly services: Source<Service>
   readonly endpointSlices: Source<EndpointSlice>
-  readonly standalone: StandaloneServices
+  /** What pods are told to ask for names. */
+  readonly clusterDNS: readonly string[]
+  problems(): readonly Problem[]
   stop(): Promise<void>
 }
 
-/** Services of the folder: allocated, routed, and answered by name. What the host cannot do is said, and pods run without it. */
-const startServices = async (
-  config: AgentConfig,
-  manifests: ManifestSources,
-  pods: Store<Pod>,
-  { self }: Machinery,
-  network: PodNetwork,
-  log: Log,
-): Promise<RunningServices> => {
-  const { serviceCIDRs, nodePortRange } = config.standalone
-  const { nodeName, clusterDomain } = config
-  const allocations = await openAllocations({ path: join(config.stateDir, 'services.json'), clock, log })
-  const clusterDNS = clusterDnsOf(config)
-  const standalone = createStandaloneServices({
-    ...{
-      manifestServices: manifests.services,
-      pods,
-      allocations,
-      clock,
-      log: log.child({ part: 'services' }),
-      serviceCIDRs,
-      nodePortRange,
-    },
-    ...{ clusterDNS, nodeName },
-  })
-  const { services, endpointSlices } = standalone
-  const dns = createDns({
-    ...{ services, endpointSlices, pods, addresses: clusterDNS, clusterDomain, serviceCIDRs, resolvConf: config.resolvConf },
-    ...{ clock, log, link: createLink(exec), nft: createNft(exec) },
-  })
-  const watch = { tables: [cniTable, dnsTable], onForeignChange: repairTables(network, dns, log) }
+interface ServicesStart {
+  readonly config: AgentConfig
+  readonly manifests: ManifestSources
+  readonly membership: Membership | undefined
+  readonly live: Store<Pod>
+  readonly self: Self
+  readonly network: PodNetwork
+  readonly podRanges: Promise<readonly string[]>
+  readonly log: Log
+}
+
+/** Services are routed, those of the cluster or of the folder. What the host cannot do is said, and pods run without it. */
+const startServices = async (start: ServicesStart): Promise<RunningServices> => {
+  const { config, manifests, membership, live, network, log } = start
+  const clusterDNS = membership ? config.clusterDNS : clusterDnsOf(config)
+  const local = membership ? undefined : await startLocalServices({ config, clusterDNS, manifests, pods: live, exec, clock, log })
+  const { services, endpointSlices } = (membership ?? local)!
+  const onForeignChange: OnForeignChange = ({ table, gone }) => {
+    if (!gone.includes('unknown')) log.warn({ table, gone }, 'somebody else removed rules; they are written anew')
+    if (table === cniTable) network.repair()
+    else local?.repairNames()
+  }
+  const watch = { tables: [cniTable, ...(local ? [dnsTable] : [])], onForeignChange }
   const proxy =
     config.proxy.mode === 'disabled'
       ? undefined
-      : keepTrying(
-          'Services are not routed',
-          () => startProxy(config, { services, endpointSlices }, self.addresses(), { podCIDRs: network.podCIDRs, watch }, log),
-          { clock, log },
-        )
+      : keepTrying('Services are not routed', () => startProxy(start, { services, endpointSlices }, watch), { clock, log })
   const monitor = proxy === undefined ? watchTables({ exec, clock, log }, watch.tables, watch.onForeignChange) : undefined
-  const names = clusterDNS.length === 0 ? undefined : keepTrying('cluster DNS does not answer', dns.start, { clock, log })
-  // The first attempts are over before pods start: they are to find names and Services.
-  await Promise.all([proxy?.tried, names?.tried])
+  // The first attempts are over before pods start: they are to find names and Services. Those of a cluster may be long in coming.
+  if (local) await Promise.all([proxy?.tried, local.tried])
   return {
     services,
     endpointSlices,
-    standalone,
+    clusterDNS,
+    problems: () => local?.problems() ?? [],
     stop: async () => {
-      standalone.stop()
       monitor?.stop()
-      names?.giveUp()
       await proxy?.giveUp()?.stop()
-      await allocations.flush()
+      await local?.stop()
     },
   }
 }
 
-interface TableWatch {
-  readonly tables: readonly string[]
-  readonly onForeignChange: (change: ForeignChange) => void
-}
+type OnForeignChange = (change: ForeignChange) => void
 
-const repairTables =
-  (network: PodNetwork, dns: Dns, log: Log): TableWatch['onForeignChange'] =>
-  ({ table, gone }) => {
-    if (!gone.includes('unknown')) log.warn({ table, gone }, 'somebody else removed rules; they are written anew')
-    if (table === cniTable) return network.repair()
-    dns.repair().catch(error => log.error({ err: error }, `cluster DNS could not be repaired: ${describe(error)}`))
-  }
-
-const startProxy = (
-  config: AgentConfig,
+const startProxy = async (
+  { config, membership, self, podRanges, log }: ServicesStart,
   sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
-  nodeIPs: readonly string[],
-  { podCIDRs, watch }: { readonly podCIDRs: readonly string[]; readonly watch: TableWatch },
-  log: Log,
+  alsoWatch: { readonly tables: readonly string[]; readonly onForeignChange: OnForeignChange },
 ) => {
   const { nodePortAddresses, mode, nftables } = config.proxy.config
-  return createProxy({
+  const proxy = await createProxy({
     ...sources,
-    ...{ nodeName: config.nodeName, mode, exec, clock, log: log.child({ part: 'proxy' }) },
+    ...{ nodeName: config.nodeName, mode, exec, clock, log: log.child({ part: 'proxy' }), alsoWatch },
     settings: {
-      nodeIPs,
+      nodeIPs: self.addresses(),
       nodePortAddresses: nodePortAddresses.length === 0 || nodePortAddresses.includes('primary') ? 'primary' : nodePortAddresses,
-      localTraffic: { by: 'cidr', cidrs: podCIDRs },
+      localTraffic: toLocalTraffic(config.proxy.config, membership?.podRanges.now ?? standaloneRanges(config)),
       masqueradeAll: nftables.masqueradeAll,
       masqueradeBit: nftables.masqueradeBit,
     },
-    alsoWatch: watch,
   })
-}
-
-interface PodsStart {
-  readonly config: AgentConfig
-  readonly runtime: Cri
-  readonly machinery: Machinery
-  readonly network: PodNetwork
-  readonly agent: Agent
-  readonly log: Log
-  readonly signal: AbortSignal
-}
-
-const startPods = async ({ config, runtime, machinery, network, agent, log, signal }: PodsStart): Promise<void> => {
-  const { cgroups, self } = machinery
-  await cgroups.ensureRoots(self.enforced)
-  const folders = await whenRuntimeAnswers(() => readCniFolders(runtime), { clock, log })
-  const sandboxes = await whenRuntimeAnswers(() => runtime.listPodSandbox(), { clock, log })
-  const { binDir = folders.binDir, confDir = folders.confDir } = config.cni
-  await network.install(
-    { binDir, confDir },
-    sandboxes.map(it => it.id),
-  )
-  await agent.start(signal)
-  log.info({ node: config.nodeName, runtime: (await readRuntimeFacts(runtime)).version }, 'running pods')
-  const { onEvent, onConnected, onLost } = agent.follower
-  const watched = await chooseEvents({
-    endpoint: config.runtimeSocket,
-    clock,
-    log: log.child({ part: 'events' }),
-    onEvent,
-    onConnected,
-    onLost,
-    signal,
+  void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(config.proxy.config, ranges) }))
+  membership?.node.subscribe({
+    changed: (_, node) => {
+      const zone = node?.metadata.labels?.['topology.kubernetes.io/zone']
+      if (zone !== undefined) proxy.setNode({ zone })
+    },
   })
-  if (watched === 'none') log.warn({}, 'the runtime has no event stream: ends of containers are noticed within a second')
+  return proxy
 }
 
 const cleanUp = async (config: AgentConfig): Promise<number> => {
@@ -377,7 +367,7 @@ const cleanUp = async (config: AgentConfig): Promise<number> => {
     podNetwork: async () => cleanupCni(await systemCniDeps(log), cniDataDir(config)),
     plugin: uninstallPlugin,
   }
-  const runtime = createRuntime(config, log)
+  const runtime = createRuntime(config, clock, log)
   try {
     return await cleanNode({ config, runtime, others, log, out, err })
   } finally {

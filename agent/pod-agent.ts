@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Cri } from '../api/cri/cri.ts'
 import { fullName } from '../api/pod.ts'
 import type { Source, Store } from '../api/source.ts'
-import type { Pod, Service } from '../api/types.ts'
+import type { ConfigMap, Pod, Secret, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { StateFile } from '../host/state-file.ts'
@@ -14,7 +14,10 @@ import { type Agent, createAgent } from './agent.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import type { Machinery } from './machinery.ts'
 import { createParts } from './parts.ts'
-import type { ManifestSources } from './sources/manifests.ts'
+import type { WantedPods } from './pods.ts'
+import { podReference } from './report/event-object.ts'
+import type { EventRecorder } from './report/events.ts'
+import type { Lookup } from './sources/references.ts'
 import { clusterDnsAddresses } from './standalone/dns/dns.ts'
 import type { Timeline } from './timeline.ts'
 
@@ -24,7 +27,16 @@ export const clusterDnsOf = (config: AgentConfig): readonly string[] =>
 
 export interface PodsParts {
   readonly config: AgentConfig
-  readonly manifests: ManifestSources
+  readonly wanted: WantedPods
+  readonly configMaps: Lookup<ConfigMap> & Source<ConfigMap>
+  readonly secrets: Lookup<Secret> & Source<Secret>
+  /** What pods are told to ask for names. */
+  readonly clusterDNS: readonly string[]
+  /** Absent: there is no control plane. */
+  readonly cluster?: {
+    readonly recorder: Pick<EventRecorder, 'record'>
+    readonly handlerOf: (pod: Pod) => Promise<string>
+  }
   readonly runtime: Cri
   readonly machinery: Machinery
   readonly live: Store<Pod>
@@ -36,32 +48,21 @@ export interface PodsParts {
   readonly log: Log
 }
 
-/** What becomes of a pod is an event: a line of the log until there is an apiserver to tell. */
-export const createPods = ({
-  config,
-  manifests,
-  runtime,
-  machinery,
-  live,
-  timeline,
-  startedAt,
-  probeMemory,
-  services,
-  clock,
-  log,
-}: PodsParts): Agent => {
+/** What becomes of a pod is an event: a line of the log, and an Event where there is an apiserver to tell. */
+export const createPods = (deps: PodsParts): Agent => {
+  const { config, configMaps, secrets, runtime, machinery, live, timeline, services, cluster, clock, log } = deps
   const { self, volumes, resources, images, cgroups, logs, machine } = machinery
-  const { configMaps, secrets } = manifests
   const onEvent = (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => {
     const fields = { pod: fullName(pod), reason }
     if (type === 'Warning') log.warn(fields, message)
     else log.info(fields, message)
+    cluster?.recorder.record(podReference(pod), type, reason, message)
   }
   const parts = createParts({
     ...{ configMaps, secrets, services, volumes, resources, nodeIPs: self.addresses },
     podLogsDir: config.podLogsDir,
     clusterDomain: config.clusterDomain,
-    clusterDNS: clusterDnsOf(config),
+    clusterDNS: deps.clusterDNS,
     nodeResolv: () => (config.resolvConf === '' ? undefined : readFileSync(config.resolvConf, 'utf8')),
     allocatable: () => self.allocatable,
     security: {
@@ -73,7 +74,7 @@ export const createPods = ({
   })
   return createAgent({
     ...{
-      wanted: manifests.pods,
+      wanted: deps.wanted,
       live,
       configMaps,
       secrets,
@@ -91,7 +92,8 @@ export const createPods = ({
     admit: self.admit,
     nodeIPs: self.addresses,
     limits: { longestPauseMs: config.maxContainerRestartPeriod, keepDead: config.maxDeadContainersPerContainer },
-    startedAt,
-    probeMemory,
+    startedAt: deps.startedAt,
+    probeMemory: deps.probeMemory,
+    ...(cluster && { runtimeHandler: cluster.handlerOf }),
   })
 }

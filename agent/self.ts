@@ -47,6 +47,8 @@ export interface Self {
   /** What all pods together may use, for the cgroup that holds them. */
   readonly enforced: { readonly milliCpu: number; readonly memoryBytes: number }
   readonly addresses: () => readonly string[]
+  /** Those of the configuration and those that every Node has. */
+  readonly labels: Readonly<Record<string, string>>
   admit(pod: Pod, active: readonly Pod[]): Admission
   node(runtime: RuntimeFacts): Promise<KubeObject>
 }
@@ -73,6 +75,7 @@ export const createSelf = async (deps: SelfDeps): Promise<Self> => {
     allocatable: toList(amounts),
     enforced: enforcedOf(capacity, settings),
     addresses: deps.addresses,
+    labels,
     admit: (pod, active) => admit(pod, active, admitting),
     node: async runtime => {
       const node = toNodeObject({

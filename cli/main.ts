@@ -49,6 +49,11 @@ const commands: Readonly<Record<string, Command>> = {
   why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
 }
 
+/** Asked for by the daemon alone. */
+const internal: Readonly<Record<string, Run>> = {
+  x509: async () => (await import('../agent/identity/x509-apart.ts')).runX509(),
+}
+
 /** What links to this program are called, and what they then are. */
 const disguises: Readonly<Record<string, string>> = { kubelet: 'agent', 'kube-proxy': 'proxy' }
 
@@ -91,7 +96,7 @@ export const decide = ({ calledAs, argv, isPlugin }: Call): Decision => {
       text: `usage: nodelet ${first} [flags of ${upstream}]\n\n${commands[first]!.summary}; ${ours} lists them.\n`,
     }
   }
-  if (Object.hasOwn(commands, first)) return { do: 'run', command: first, argv: rest }
+  if (Object.hasOwn(commands, first) || Object.hasOwn(internal, first)) return { do: 'run', command: first, argv: rest }
   return {
     do: 'refuse',
     text: `nodelet: ${JSON.stringify(first)}: unknown command: want one of ${Object.keys(commands).join(', ')}\n`,
@@ -110,7 +115,8 @@ export const main = async (call: Call): Promise<number> => {
     return 2
   }
   try {
-    return await commands[decision.command]!.run(decision.argv)
+    const run = internal[decision.command] ?? commands[decision.command]!.run
+    return await run(decision.argv)
   } catch (error) {
     process.stderr.write(`nodelet ${decision.command}: ${describe(error)}\n`)
     return isFault(error, 'bad-config') ? 2 : 1

@@ -1,5 +1,6 @@
 // What the proxy is told about the node and the cluster: types and the pure questions that backends ask of them.
 // Names follow KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), which is read elsewhere.
+import type { ProxyConfig } from '../api/config/proxy-config.ts'
 import type { IPFamily } from '../api/types.ts'
 import { canonicalAddress, distinctRanges } from './address.ts'
 
@@ -9,6 +10,26 @@ export type LocalTraffic =
   | { readonly by: 'cidr'; readonly cidrs: readonly string[] }
   | { readonly by: 'interface'; readonly name: string }
   | { readonly by: 'interface-prefix'; readonly prefix: string }
+
+/**
+ * How the configuration tells the cluster's pods from others. ClusterCIDR without a range means the node's own pods here; upstream it
+ * means nobody, and then nothing that leaves the cluster's range is masqueraded.
+ */
+export const toLocalTraffic = (
+  { detectLocalMode, detectLocal, clusterCIDRs }: Pick<ProxyConfig, 'detectLocalMode' | 'detectLocal' | 'clusterCIDRs'>,
+  podCIDRs: readonly string[],
+): LocalTraffic => {
+  switch (detectLocalMode) {
+    case 'BridgeInterface':
+      return { by: 'interface', name: detectLocal.bridgeInterface }
+    case 'InterfaceNamePrefix':
+      return { by: 'interface-prefix', prefix: detectLocal.interfaceNamePrefix }
+    default: {
+      const cidrs = detectLocalMode === 'NodeCIDR' || clusterCIDRs.length === 0 ? podCIDRs : clusterCIDRs
+      return cidrs.length === 0 ? { by: 'none' } : { by: 'cidr', cidrs }
+    }
+  }
+}
 
 export interface ProxySettings {
   /** The node's own addresses, of both families. */

@@ -102,6 +102,8 @@ export interface AgentConfig {
   readonly cni: { readonly mode: Mode; readonly binDir?: string; readonly confDir?: string }
   readonly standalone: { readonly serviceCIDRs: readonly string[]; readonly nodePortRange: PortRange }
   readonly proxy: { readonly mode: Mode; readonly config: ProxyConfig }
+  /** What is kept on the disk, for root alone, so that pods start while the apiserver is away. */
+  readonly offline: { readonly pods: boolean; readonly secrets: boolean }
 
   readonly verbosity: number
   /** Takes everything away that the daemon made, instead of running. */

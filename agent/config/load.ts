@@ -251,14 +251,10 @@ const containersOf = (options: Options, kubelet: KubeletConfiguration) => ({
   userNamespaceIdsPerPod: kubelet.userNamespaces.idsPerPod,
 })
 
-const advice = ({ kubeconfig, bootstrapKubeconfig, staticPodPath, cleanup }: AgentConfig): readonly string[] => [
-  ...(kubeconfig !== undefined || bootstrapKubeconfig !== undefined
-    ? ['--kubeconfig: this version cannot join a cluster; what staticPodPath (--pod-manifest-path) holds is run']
-    : []),
-  ...(staticPodPath === undefined && !cleanup
-    ? ['staticPodPath (--pod-manifest-path) is not given: there is nothing to run']
-    : []),
-]
+const advice = ({ kubeconfig, staticPodPath, cleanup }: AgentConfig): readonly string[] =>
+  kubeconfig === undefined && staticPodPath === undefined && !cleanup
+    ? ['neither --kubeconfig nor staticPodPath (--pod-manifest-path) is given: there is nothing to run']
+    : []
 
 /**
  * The daemon's configuration.

@@ -5,7 +5,7 @@ import { isAbsolute } from 'node:path'
 import type { InferOutput } from 'valibot'
 import { isCidr } from '../../api/validate/names.ts'
 import type { Report } from '../../api/validate/problem.ts'
-import { oneOf, optional, strict, text } from '../../api/validate/shape.ts'
+import { flag, oneOf, optional, strict, text } from '../../api/validate/shape.ts'
 import { onePerFamily } from '../../host/address.ts'
 
 const mode = optional(oneOf(['auto', 'enabled', 'disabled']))
@@ -16,6 +16,7 @@ export const nodeletSchema = strict({
   cni: optional(strict({ mode, binDir: optional(text), confDir: optional(text) })),
   standalone: optional(strict({ serviceCIDR: optional(text), nodePortRange: optional(text) })),
   proxy: optional(strict({ mode })),
+  offline: optional(strict({ pods: optional(flag), secrets: optional(flag) })),
 })
 
 export type NodeletFields = InferOutput<typeof nodeletSchema>
@@ -36,6 +37,8 @@ export interface NodeletConfiguration {
   readonly cni: { readonly mode: Mode; readonly binDir?: string; readonly confDir?: string }
   readonly standalone: { readonly serviceCIDRs: readonly string[]; readonly nodePortRange: PortRange }
   readonly proxy: { readonly mode: Mode }
+  /** What is kept on the disk, for root alone, so that pods start while the apiserver is away. */
+  readonly offline: { readonly pods: boolean; readonly secrets: boolean }
 }
 
 const defaultPorts = '30000-32767'
@@ -55,6 +58,7 @@ export const withNodeletDefaults = (given: NodeletFields): NodeletConfiguration 
     nodePortRange: splitRange(given.standalone?.nodePortRange ?? defaultPorts),
   },
   proxy: { mode: given.proxy?.mode ?? 'auto' },
+  offline: { pods: given.offline?.pods ?? true, secrets: given.offline?.secrets ?? true },
 })
 
 /** Reports everything that is wrong with a NodeletConfiguration; `given` tells what was written. */

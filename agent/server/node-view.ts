@@ -9,9 +9,9 @@ import type { Machinery } from '../machinery.ts'
 import { readRuntimeFacts } from '../runtime-facts.ts'
 import { describeManifestProblem } from '../sources/desired.ts'
 import type { ManifestSources } from '../sources/manifests.ts'
-import type { StandaloneServices } from '../standalone/services.ts'
 import type { Timeline } from '../timeline.ts'
 import type { NodeView } from './view.ts'
+import type { Problem } from './wire.ts'
 
 export interface Visible {
   readonly manifests: ManifestSources
@@ -19,7 +19,8 @@ export interface Visible {
   readonly timeline: Timeline
   readonly services: Source<Service>
   readonly endpointSlices: Source<EndpointSlice>
-  readonly standalone: StandaloneServices
+  /** What is wrong with Services. */
+  problems(): readonly Problem[]
   readonly machinery: Machinery
   readonly runtime: Cri
 }
@@ -27,7 +28,7 @@ export interface Visible {
 /** The daemon as its socket shows it. */
 export const createView = (
   config: AgentConfig,
-  { manifests, live, timeline, services, endpointSlices, standalone, machinery, runtime }: Visible,
+  { manifests, live, timeline, services, endpointSlices, problems, machinery, runtime }: Visible,
 ): NodeView => ({
   pods: live.list,
   gonePods: timeline.gone,
@@ -41,7 +42,7 @@ export const createView = (
       object: it.object ?? `file ${it.file}`,
       message: describeManifestProblem(it),
     })),
-    ...standalone.problems().map(it => ({ code: 'bad-manifest', ...it })),
+    ...problems(),
   ],
   timeline: timeline.of,
   logFolder: pod => join(config.podLogsDir, podLogFolder(pod)),

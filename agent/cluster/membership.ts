@@ -1,0 +1,133 @@
+// A node's place in a cluster: who it is, its connection to the apiserver, and everything the apiserver tells it, as sources.
+// Nothing is reported here (reporting.ts does). Without an answer of the apiserver all of it is there, unsynced: pods run on.
+// Follows the order of a kubelet's start: credentials first, for which a new node waits; then watches, for which nobody waits.
+import { join } from 'node:path'
+import { endpointSlices, nodes, pods, services } from '../../api/kube/api.ts'
+import { createKubeClient, type KubeClient } from '../../api/kube/client.ts'
+import { createReflector, type Reflector, type ReflectorDeps } from '../../api/kube/reflector.ts'
+import type { EndpointSlice, KubeObject, Pod, Service } from '../../api/types.ts'
+import type { Clock } from '../../host/clock.ts'
+import type { Exec } from '../../host/exec.ts'
+import type { Log } from '../../host/log.ts'
+import type { AgentConfig } from '../config/agent-config.ts'
+import { createIdentity, type Identity } from '../identity/identity.ts'
+import { makeX509Apart } from '../identity/x509-apart.ts'
+import type { NodeObject } from '../node.ts'
+import { createEventRecorder, type EventRecorder } from '../report/events.ts'
+import { type ClusterPods, createClusterPods } from '../sources/cluster.ts'
+import type { ManifestSources } from '../sources/manifests.ts'
+import { openObjectMemory } from '../sources/object-memory.ts'
+import { createPodObjects, type PodObjects } from '../sources/pod-objects.ts'
+import { openRememberedPods } from '../sources/remembered.ts'
+import { openPodRanges, type PodRanges } from './pod-ranges.ts'
+
+export interface MembershipDeps {
+  readonly config: AgentConfig
+  readonly kubeconfig: string
+  readonly manifests: ManifestSources
+  /** In the Node's status, as they are now. */
+  readonly addresses: () => readonly string[]
+  /** A token of the pod has been renewed: its volumes are to be brought up to date. */
+  readonly onTokenRenewed: (podUid: string) => void
+  /** How to start a process of this program that makes certificates, with its arguments. */
+  readonly x509: readonly string[]
+  readonly exec: Exec
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface Membership {
+  readonly client: KubeClient
+  readonly identity: Identity
+  readonly recorder: EventRecorder
+  /** What the node should run: static pods and the apiserver's. */
+  readonly wanted: ClusterPods
+  /** All pods bound to this node, mirrors included. */
+  readonly apiserverPods: Reflector<Pod>
+  readonly services: Reflector<Service>
+  readonly endpointSlices: Reflector<EndpointSlice>
+  /** The one Node that is this one. */
+  readonly node: Reflector<NodeObject>
+  readonly objects: PodObjects
+  readonly podRanges: PodRanges
+  stop(): Promise<void>
+}
+
+// Another controller's Services and slices of another proxy are not routed here; nor are headless Services (kube-proxy's own selectors).
+const routed = '!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless'
+
+const identityOf = (deps: MembershipDeps, connect: (kubeconfig: string) => KubeClient): Identity => {
+  const { config, kubeconfig, exec, clock, log } = deps
+  const { kubelet, nodeName, certDir, bootstrapKubeconfig } = config
+  return createIdentity({
+    ...{ nodeName, certDir, kubeconfig, bootstrapKubeconfig, connect, clock, log: log.child({ part: 'identity' }) },
+    rotateCertificates: kubelet.rotateCertificates,
+    serverTLSBootstrap: kubelet.serverTLSBootstrap,
+    tlsCertFile: kubelet.tlsCertFile,
+    tlsPrivateKeyFile: kubelet.tlsPrivateKeyFile,
+    addresses: () => [
+      { type: 'Hostname', address: nodeName },
+      ...deps.addresses().map(address => ({ type: 'InternalIP', address })),
+    ],
+    makeX509: makeX509Apart({ exec, argv: deps.x509 }),
+  })
+}
+
+/** @throws Fault `certificate` or `bad-config` when the credentials cannot be used; the signal's reason */
+export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Promise<Membership> => {
+  const { config, kubeconfig, manifests, exec, clock, log } = deps
+  const { kubelet, nodeName, stateDir } = config
+  const apiLog = log.child({ part: 'apiserver' })
+  const connect = (path: string) => createKubeClient({ kubeconfig: path, exec, clock, log: apiLog })
+  const identity = identityOf(deps, connect)
+  await identity.bootstrap(signal)
+  const client = connect(kubeconfig)
+  await identity.startClient(client)
+  const reflect = <T extends KubeObject>(resource: ReflectorDeps<T>['resource'], more: Partial<ReflectorDeps<T>> = {}) =>
+    createReflector<T>({ client, resource, clock, log: apiLog, ...more })
+  const offline = join(stateDir, 'offline')
+  const rememberedPods = config.offline.pods
+    ? await openRememberedPods({ path: join(offline, 'pods.json'), clock, log })
+    : undefined
+  const memory = await openObjectMemory({ path: join(offline, 'objects.json'), keepsSecrets: config.offline.secrets, clock, log })
+  const apiserverPods = reflect<Pod>(pods, { fieldSelector: `spec.nodeName=${nodeName}` })
+  const wanted = createClusterPods({
+    statics: manifests.pods,
+    apiserver: apiserverPods,
+    remembered: rememberedPods?.pods ?? [],
+    clock,
+    log: log.child({ part: 'pods' }),
+  })
+  const forget = rememberedPods?.follow(apiserverPods)
+  const objects = createPodObjects({
+    ...{ client, memory, clock, log: log.child({ part: 'objects' }) },
+    folder: manifests,
+    strategy: kubelet.configMapAndSecretChangeDetectionStrategy,
+    pollMs: kubelet.syncFrequency,
+    onRenewed: deps.onTokenRenewed,
+  })
+  objects.follow(wanted)
+  const node = reflect<NodeObject>(nodes, { fieldSelector: `metadata.name=${nodeName}` })
+  const podRanges = await openPodRanges({ path: join(stateDir, 'pod-ranges.json'), node, clock, log })
+  const serviceSources = {
+    services: reflect<Service>(services, { labelSelector: routed }),
+    endpointSlices: reflect<EndpointSlice>(endpointSlices, { labelSelector: routed }),
+  }
+  const recorder = createEventRecorder({
+    ...{ api: client, clock, log: log.child({ part: 'events' }), source: { component: 'kubelet', host: nodeName } },
+    qps: kubelet.eventRecordQPS,
+    burst: kubelet.eventBurst,
+  })
+  return {
+    ...{ client, identity, recorder, wanted, apiserverPods, ...serviceSources, node, objects, podRanges },
+    stop: async () => {
+      await recorder.flush(1_000)
+      recorder.stop()
+      wanted.stop()
+      objects.stop()
+      for (const it of [apiserverPods, node, serviceSources.services, serviceSources.endpointSlices]) it.stop()
+      await Promise.all([forget?.(), memory.flush(), podRanges.flush(), identity.stop()])
+      client.close()
+    },
+  }
+}
