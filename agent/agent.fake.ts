@@ -2,7 +2,7 @@
 import { createCriFake, type FakeCriDeps } from '../api/cri/cri.fake.ts'
 import { createStore } from '../api/source.ts'
 import type { TaskEvent } from '../api/task-event.ts'
-import type { ConfigMap, Pod, PodSpec, Secret } from '../api/types.ts'
+import type { ConfigMap, Container, Pod, PodSpec, Secret } from '../api/types.ts'
 import { type FakeClock, fakeClock } from '../host/clock.fake.ts'
 import { Fault } from '../host/fault.ts'
 import { silentLog } from '../host/log.ts'
@@ -10,6 +10,7 @@ import { createAgent } from './agent.ts'
 import { toContainerConfig } from './container.ts'
 import { createImages } from './images.ts'
 import type { WantedPods } from './pods.ts'
+import { containerLimits, containerRequests, podRequests } from './qos.ts'
 import { toSandboxConfig } from './sandbox.ts'
 import { container } from './seen.fake.ts'
 import { createTimeline } from './timeline.ts'
@@ -25,8 +26,18 @@ export interface Setup {
   readonly after?: { readonly cri: ReturnType<typeof createCriFake>; readonly clock: FakeClock; readonly feed: Feed }
   readonly images?: FakeCriDeps['images']
   readonly maxPods?: number
+  /** Millicores that all pods together may request; as many as they like when not given. */
+  readonly milliCpu?: number
+  readonly memoryUsed?: (containerId: string) => number
   /** Instead of the store that is filled by hand, and by the agent's clock. */
   readonly wanted?: (clock: FakeClock) => WantedPods
+}
+
+const resourcesOf = (it: Container) => {
+  const { cpu: requestedCpu = 0 } = containerRequests(it)
+  const { cpu = 0, memory = 0 } = containerLimits(it)
+  const cpuShares = Math.max(Math.trunc((requestedCpu * 1024) / 1000), 2)
+  return { cpuPeriod: 100_000, cpuQuota: cpu * 100, cpuShares, memoryLimitInBytes: memory }
 }
 
 export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest'], maxPods = 110, ...more }: Setup = {}) => {
@@ -39,6 +50,11 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
   const secrets = createStore<Secret>()
   const events: string[] = []
   const calls: string[] = []
+  const isRoom = (pod: Pod, active: readonly Pod[]) => {
+    const others = active.filter(it => it.metadata.uid !== pod.metadata.uid)
+    const used = [...others, pod].reduce((sum, it) => sum + (podRequests(it)['cpu'] ?? 0), 0)
+    return others.length < maxPods && used <= (more.milliCpu ?? used)
+  }
   const agent = createAgent({
     wanted: more.wanted?.(clock) ?? wanted,
     live,
@@ -60,7 +76,8 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
           if (name !== '' && configMaps.get('default', name) === undefined)
             throw new Fault('container-config', `configmap "${name}" not found`, { reason: 'CreateContainerConfigError' })
         }
-        return toContainerConfig(pod, it, { restartCount, imageRef: image.imageRef, env: [], mounts: [], linux: {} })
+        const linux = { resources: resourcesOf(it) }
+        return toContainerConfig(pod, it, { restartCount, imageRef: image.imageRef, env: [], mounts: [], linux })
       },
     },
     images: createImages({ cri, clock, log: silentLog, secrets, serialize: false, qps: 0, burst: 0 }),
@@ -93,10 +110,12 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
     },
     timeline: createTimeline({ clock }),
     probeMemory: { remembered: undefined, save: () => undefined },
-    admit: (_, active) =>
-      active.length < maxPods
+    admit: (pod, active) =>
+      isRoom(pod, active)
         ? { ok: true }
         : { ok: false, reason: 'OutOfpods', message: 'no room', short: { pods: active.length + 1 - maxPods } },
+    resources: (_, it) => resourcesOf(it),
+    memoryUsed: async id => more.memoryUsed?.(id) ?? 0,
     limits: { longestPauseMs: 300_000, keepDead: 1 },
     nodeIPs: () => ['192.0.2.1'],
     startedAt: clock.now(),

@@ -2,6 +2,7 @@
 // a transition time changes only when the status does.
 import { isSidecar, runningContainers } from '../api/pod.ts'
 import type { Container, ContainerStatus, Pod, PodCondition, PodPhase } from '../api/types.ts'
+import { type ResizeState, resizeConditions } from './resize.ts'
 
 type Verdict = Pick<PodCondition, 'status' | 'reason' | 'message'>
 
@@ -27,6 +28,7 @@ export interface ConditionInput {
   readonly before: readonly PodCondition[]
   /** Why somebody put an end to the pod. */
   readonly disruption?: { readonly reason: string; readonly message: string } | undefined
+  readonly resize?: ResizeState
   /** RFC 3339, for conditions that change now. */
   readonly now: string
 }
@@ -44,11 +46,15 @@ export const podConditions = (input: ConditionInput): readonly PodCondition[] =>
     ContainersReady: ready,
     PodScheduled: yes,
   }
-  const kept = othersOf(input).filter(it => !(it.type in owned))
+  const kept = othersOf(input).filter(it => !ownedConditions.has(it.type))
   const { disruption } = input
   const target = disruption === undefined ? [] : [stamp('DisruptionTarget', { status: 'True', ...disruption }, input)]
   const written = Object.entries(owned).map(([type, verdict]) => stamp(type, verdict, input))
-  return [...kept.filter(it => target.every(({ type }) => type !== it.type)), ...target, ...written]
+  const resizes = resizeConditions(input.resize ?? {}).map(({ type, observedGeneration, ...verdict }) => ({
+    ...stamp(type, verdict, input),
+    ...(observedGeneration !== undefined && { observedGeneration }),
+  }))
+  return [...kept.filter(it => target.every(({ type }) => type !== it.type)), ...resizes, ...target, ...written]
 }
 
 const othersOf = ({ pod, before }: ConditionInput): readonly PodCondition[] => pod.status?.conditions ?? before

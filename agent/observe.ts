@@ -204,5 +204,13 @@ const toContainerSeen = async (sandboxId: string, it: cri.ContainerStatus): Prom
     hash: it.annotations[hashAnnotation],
     logPath: it.logPath,
     ...(it.user?.linux && { user: it.user.linux }),
+    ...(it.resources?.linux && { resources: toResourcesSeen(it.resources.linux) }),
   }
 }
+
+const toResourcesSeen = (it: cri.LinuxContainerResources): NonNullable<ContainerSeen['resources']> => ({
+  cpuPeriod: it.cpuPeriod ?? 0,
+  cpuQuota: it.cpuQuota ?? 0,
+  cpuShares: it.cpuShares ?? 0,
+  memoryLimitInBytes: it.memoryLimitInBytes ?? 0,
+})

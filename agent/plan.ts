@@ -7,6 +7,7 @@ import type { Container, Pod } from '../api/types.ts'
 import type { Millis } from '../host/clock.ts'
 import { type BackOff, waitsUntil } from './backoff.ts'
 import { containerHash } from './labels.ts'
+import type { ResizeAction } from './resize.ts'
 import { restartsAfter, restartsAfterKill } from './restart.ts'
 import { type ContainerSeen, latest, latestExited, type Seen, usableSandbox } from './seen.ts'
 
@@ -24,6 +25,8 @@ export type Step =
       readonly reason: KillReason
       readonly message: string
     }
+  /** Gives a running container the resources that its pod has been granted. */
+  | { readonly do: 'resize'; readonly container: string; readonly id: string }
   | { readonly do: 'start'; readonly container: string; readonly restartCount: number }
   | { readonly do: 'wait'; readonly container: string; readonly until: Millis; readonly pauseMs: number }
 
@@ -31,6 +34,8 @@ export interface PlanInput {
   readonly pod: Pod
   readonly seen: Seen
   readonly probed: (containerId: string, kind: 'liveness' | 'startup') => 'success' | 'failure' | 'unknown'
+  /** What a resize asks of a running container; none is asked when it is left out. */
+  readonly resizeOf?: (container: Container, current: ContainerSeen) => ResizeAction
   /** Crash back-off so far, by container name. */
   readonly backOffs: ReadonlyMap<string, BackOff>
   readonly longestPauseMs?: number
@@ -159,7 +164,7 @@ const planSidecar = (input: PlanInput, container: Container, current: ContainerS
       killAndRestart(input, container, current, 'LivenessProbe', `Init container ${container.name} failed liveness probe`),
       true,
     )
-  return steps([], true)
+  return steps(restartToResize(input, container, current) ?? resized(input, container, current), true)
 }
 
 const planApps = (input: PlanInput): { readonly finished: boolean; readonly steps: readonly Step[] } => {
@@ -170,7 +175,7 @@ const planApps = (input: PlanInput): { readonly finished: boolean; readonly step
     const kill = whyKill(input, container, current)
     if (kill !== undefined) return kill
     kept++
-    return []
+    return resized(input, container, current)
   })
   return { finished: kept === 0 && steps.length === 0, steps }
 }
@@ -189,8 +194,16 @@ const whyKill = (input: PlanInput, container: Container, current: ContainerSeen)
     return killAndRestart(input, container, current, 'LivenessProbe', `Container ${container.name} failed liveness probe`)
   if (container.startupProbe !== undefined && input.probed(current.id, 'startup') === 'failure')
     return killAndRestart(input, container, current, 'StartupProbe', `Container ${container.name} failed startup probe`)
-  return undefined
+  return restartToResize(input, container, current)
 }
+
+const restartToResize = (input: PlanInput, container: Container, current: ContainerSeen): readonly Step[] | undefined =>
+  input.resizeOf?.(container, current) === 'restart'
+    ? killAndRestart(input, container, current, 'Changed', `Container ${container.name} resize requires restart`, true)
+    : undefined
+
+const resized = (input: PlanInput, container: Container, current: ContainerSeen): readonly Step[] =>
+  input.resizeOf?.(container, current) === 'update' ? [{ do: 'resize', container: container.name, id: current.id }] : []
 
 const hasChanged = (container: Container, current: ContainerSeen): boolean =>
   current.hash !== undefined && current.hash !== containerHash(container)

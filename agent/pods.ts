@@ -11,6 +11,7 @@ import { ownedConditions } from './conditions.ts'
 import type { PodSketch } from './observe.ts'
 import { preemptionDisruption, preemptionMessage, victimsFor } from './preempt.ts'
 import { qosClass } from './qos.ts'
+import { asksForResize, grantedBefore, withGranted } from './resize.ts'
 import { isAlive, nothingSeen } from './seen.ts'
 import { rfc3339, type Verdict } from './status.ts'
 import { type Ending, PodWorker, type WorkerDeps } from './worker.ts'
@@ -22,7 +23,7 @@ export interface PodsDeps {
   readonly wanted: WantedPods
   /** Where pods with their live status are put for everybody else. */
   readonly live: Store<Pod>
-  readonly worker: Omit<WorkerDeps, 'publish' | 'onGone'>
+  readonly worker: Omit<WorkerDeps, 'publish' | 'onGone' | 'onResized'>
   readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
@@ -67,6 +68,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const status = tell(worker)
     unseen.delete(worker.uid)
     if (worker.phase === 'terminated') roomFrom(worker.uid)
+    if (worker.phase === 'terminated') weighResizes()
     if (started && unseen.size === 0) resolveAdopted()
     return status
   }
@@ -108,13 +110,16 @@ export const createPods = (deps: PodsDeps): Pods => {
   }
 
   const newWorker = (pod: Pod): PodWorker => {
-    const worker = new PodWorker(pod, { ...deps.worker, publish, onGone })
+    const onResized = (it: PodWorker) => deps.onEvent?.(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
+    const worker = new PodWorker(pod, { ...deps.worker, publish, onGone, onResized })
     workers.set(worker.uid, worker)
     return worker
   }
 
   const predecessor = (pod: Pod): PodWorker | undefined =>
     [...workers.values()].find(it => it.uid !== pod.metadata.uid && fullName(it.pod) === fullName(pod))
+
+  const activePods = (): readonly Pod[] => [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
 
   const begin = (pod: Pod) => {
     const uid = pod.metadata.uid ?? ''
@@ -124,11 +129,15 @@ export const createPods = (deps: PodsDeps): Pods => {
     // Of a pod that is over already nothing starts; what may be left of it is taken away.
     const ending = endingOf(pod)
     if (ending !== undefined) return newWorker(pod).end(ending)
-    const active = [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
-    const answer = deps.admit(pod, active)
+    // What it was granted before is what it takes up; what else it asks for is weighed like any resize.
+    const granted = grantedBefore(pod)
+    const active = activePods()
+    const answer = deps.admit(granted, active)
     if (answer.ok) {
       deps.onStage(pod, 'admitted')
-      return newWorker(pod).poke()
+      const worker = newWorker(granted)
+      worker.poke()
+      return granted === pod ? undefined : take(worker, pod)
     }
     const victims = answer.short && victimsFor(pod, active, answer.short)
     if (victims === undefined) reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
@@ -191,17 +200,53 @@ export const createPods = (deps: PodsDeps): Pods => {
     workers.get(uid)?.end({ grace: graceOf(pod), why, removed: true })
   }
 
+  /** The pod with the resources that it may have from now on: those that it asks for where there is room, else those it has. */
+  const granted = (worker: PodWorker, pod: Pod): Pod => {
+    const { pending, inProgress } = worker.resize
+    if (!asksForResize(pod, worker.pod)) {
+      worker.resize = inProgress === undefined ? {} : { inProgress }
+      return pod
+    }
+    const { generation = 0 } = pod.metadata
+    const answer = deps.admit(pod, activePods())
+    if (answer.ok) {
+      worker.resize = { inProgress: { generation } }
+      deps.onEvent?.(pod, 'Normal', 'ResizeStarted', 'Pod resize started')
+      return pod
+    }
+    const reason = deps.admit(pod, []).ok ? 'Deferred' : 'Infeasible'
+    worker.resize = { ...worker.resize, pending: { reason, message: answer.message, generation } }
+    if (pending?.reason !== reason || pending.generation !== generation)
+      deps.onEvent?.(pod, 'Warning', `Resize${reason}`, `Pod resize ${reason}: ${answer.message}`)
+    return withGranted(pod, worker.pod)
+  }
+
+  /** Room came free: resizes that waited for it are weighed again. */
+  const weighResizes = () => {
+    for (const worker of workers.values()) {
+      if (worker.resize.pending?.reason !== 'Deferred' || worker.phase !== 'syncing') continue
+      const pod = deps.wanted.get(namespaceOf(worker.pod), worker.pod.metadata.name)
+      if (pod?.metadata.uid === worker.uid) take(worker, pod)
+    }
+  }
+
   /** A newer version of a pod that has a worker: what it says of the node's own doing is no news to the node. */
   const take = (worker: PodWorker, pod: Pod) => {
-    const before = worker.pod
+    const { pod: before, resize } = worker
     const ending = endingOf(pod)
-    if (ending !== undefined || same(before.spec, pod.spec)) worker.pod = pod
-    else worker.update(pod)
+    const next = ending === undefined ? granted(worker, pod) : pod
+    if (ending !== undefined || same(before.spec, next.spec)) worker.pod = next
+    else worker.update(next)
     if (ending !== undefined) worker.end(ending)
     const { labels, annotations, generation } = pod.metadata
     const remarked = !same([before.metadata.labels, before.metadata.annotations], [labels, annotations])
     if (remarked) deps.onMarksChanged?.(worker)
-    if (remarked || before.metadata.generation !== generation || !same(othersConditions(before), othersConditions(pod)))
+    if (
+      remarked ||
+      resize !== worker.resize ||
+      before.metadata.generation !== generation ||
+      !same(othersConditions(before), othersConditions(pod))
+    )
       publish(worker)
   }
 

@@ -36,6 +36,13 @@ export interface ContainerSeen {
   readonly logPath: string
   /** Who its first process runs as, where the runtime says so. */
   readonly user?: ContainerUser
+  /** The figures that are in force, where the runtime says so; 0 for none. */
+  readonly resources?: {
+    readonly cpuPeriod: number
+    readonly cpuQuota: number
+    readonly cpuShares: number
+    readonly memoryLimitInBytes: number
+  }
 }
 
 export interface Seen {

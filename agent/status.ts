@@ -6,6 +6,7 @@ import type { Millis } from '../host/clock.ts'
 import { byText } from '../host/order.ts'
 import { podConditions } from './conditions.ts'
 import { endedStatuses, type Statuses, unseenStatus } from './lost.ts'
+import { type ResizeState, resourcesInForce } from './resize.ts'
 import { restartsAfter } from './restart.ts'
 import { type ContainerSeen, latest, previous, type Seen, usableSandbox } from './seen.ts'
 import { isStatic } from './sources/mirror-marks.ts'
@@ -36,6 +37,7 @@ export interface StatusInput {
   readonly ending: boolean
   /** Nothing of the pod runs any more, nor will. */
   readonly ended?: boolean
+  readonly resize?: ResizeState
   readonly before: PodStatus | undefined
   readonly hostIPs: readonly string[]
   readonly qosClass: QosClass
@@ -64,6 +66,7 @@ export const podStatus = (input: StatusInput): PodStatus => {
     hasSandbox: usableSandbox(seen, pod.spec.hostNetwork === true) !== undefined,
     before: before?.conditions ?? [],
     disruption: input.verdict?.disruption,
+    resize: input.resize ?? {},
     now: rfc3339(input.now),
   }
   // What a phase was explained with goes on explaining it.
@@ -140,11 +143,18 @@ const containerStatus = (input: StatusInput, container: Container, hasInit: bool
     imageID: current.imageRef,
     containerID: scheme + current.id,
     started,
-    ...(container.resources && { resources: container.resources }),
+    ...inForce(input, container, current),
     ...(container.resources?.requests && { allocatedResources: container.resources.requests }),
     ...mountStatuses(container),
     ...(current.user && { user: { linux: current.user } }),
   }
+}
+
+/** Only a pod whose spec has changed may run with other resources than it names. */
+const inForce = ({ pod }: StatusInput, container: Container, current: ContainerSeen): Pick<ContainerStatus, 'resources'> => {
+  const mayDiffer = current.state === 'running' && (pod.metadata.generation ?? 1) > 1
+  const resources = resourcesInForce(container, mayDiffer ? current.resources : undefined)
+  return resources === undefined ? {} : { resources }
 }
 
 const saidBefore = ({ before }: StatusInput, { name }: Container): ContainerStatus | undefined =>

@@ -1,6 +1,6 @@
 // What the executors of a pod's steps share: what they work on, what they are given, how a stage leaves its span. Decides nothing.
 import type { Cri } from '../api/cri/cri.ts'
-import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
+import type { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from '../api/cri/types.ts'
 import type { Container, Pod } from '../api/types.ts'
 import type { Clock, Seconds } from '../host/clock.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
@@ -31,7 +31,8 @@ export type StepCri = Pick<
   | 'startContainer'
   | 'stopContainer'
   | 'removeContainer'
->
+> &
+  Partial<Pick<Cri, 'updateContainerResources'>>
 
 export interface StepDeps {
   readonly runtime: StepCri
@@ -57,6 +58,10 @@ export interface StepDeps {
     image: Image,
     seen: Seen,
   ) => Promise<ContainerConfig>
+  /** The figures that a container is to run with, for a resize. */
+  readonly resources?: (pod: Pod, container: Container) => LinuxContainerResources
+  /** Bytes of memory that a container uses: a limit is never set below. */
+  readonly memoryUsed?: (containerId: string) => Promise<number>
   readonly hook: RunHook
   readonly forgetProbes: (podUid: string) => void
   readonly begin: (

@@ -3,7 +3,7 @@
 import { containerOf } from '../api/pod.ts'
 import type { Container, Pod } from '../api/types.ts'
 import type { Millis, Seconds } from '../host/clock.ts'
-import { except } from '../host/fault.ts'
+import { except, Fault, isFault } from '../host/fault.ts'
 import type { Step } from './plan.ts'
 import type { Seen } from './seen.ts'
 import { createStarting } from './starting.ts'
@@ -61,6 +61,12 @@ export const createSteps = (deps: StepDeps): StepRunner => {
       const now = await deps.containerSeen(id, it?.sandboxId ?? '')
       return { ...view.seen, containers: view.seen.containers.map(other => (other.id === id ? now : other)) }
     },
+    resize: async ({ id, container }, view) => {
+      await spanned(deps, view, { stage: 'resize', container }, () => resize(deps, view, container, id))
+      const it = view.seen.containers.find(other => other.id === id)
+      const now = await deps.containerSeen(id, it?.sandboxId ?? '')
+      return { ...view.seen, containers: view.seen.containers.map(other => (other.id === id ? now : other)) }
+    },
     wait: async (_, view) => view.seen,
   } satisfies { [D in Step['do']]: Executor<D> }
 
@@ -70,7 +76,12 @@ export const createSteps = (deps: StepDeps): StepRunner => {
       if (!steps.some(step => step.do === 'create-sandbox' || step.do === 'start')) return
       signal.throwIfAborted()
       if (!cgroupParents.has(view.uid)) cgroupParents.set(view.uid, await deps.cgroups.ensurePod(view.pod))
-      await spanned(deps, view, { stage: 'volumes' }, () => deps.volumes.prepare(view.pod))
+      try {
+        await spanned(deps, view, { stage: 'volumes' }, () => deps.volumes.prepare(view.pod))
+      } catch (error) {
+        if (isFault(error, 'volume') && !signal.aborted) deps.onEvent(view.pod, 'Warning', 'FailedMount', error.message)
+        throw error
+      }
     },
     run: (step, view, signal) => (executors[step.do] as Executor<Step['do']>)(step, view, signal),
     endContainers: async (view, ending, signal) => {
@@ -106,6 +117,22 @@ export const createSteps = (deps: StepDeps): StepRunner => {
       await deps.logs.remove(view.pod)
     },
   }
+}
+
+/** The pod's cgroup first gets room, and is set to the sum once the container has what it was granted. */
+const resize = async (deps: StepDeps, { pod }: PodView, name: string, id: string): Promise<void> => {
+  const container = containerOf(pod, name)
+  if (container === undefined || deps.resources === undefined || deps.runtime.updateContainerResources === undefined)
+    throw new Fault('unsupported', `container ${name} cannot be resized here`, { retry: 'never' })
+  const resources = deps.resources(pod, container)
+  const { memoryLimitInBytes: limit = 0 } = resources
+  const used = limit > 0 ? ((await deps.memoryUsed?.(id)) ?? 0) : 0
+  if (used > limit)
+    throw new Fault('runtime-refused', `attempting to set memory limit (${limit}) of ${name} below current usage (${used})`)
+  // cgroup v1 refuses a quota below that of a container, which is lowered next.
+  await except(deps.cgroups.ensurePod(pod), 'kernel-refused')
+  await deps.runtime.updateContainerResources(id, resources)
+  await deps.cgroups.ensurePod(pod)
 }
 
 /** A probe may ask for a grace period of its own. */

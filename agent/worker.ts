@@ -1,15 +1,18 @@
 // The one owner of a pod: serial, one pending turn (many pokes make one), phases syncing -> terminating -> terminated, never back.
 // Others ask the worker. A turn looks at the runtime, publishes the status, plans and carries out steps until nothing is left to do;
 // what fails is written down as the reason that containers wait, and tried again after a growing pause.
+
+import type { LinuxContainerResources } from '../api/cri/types.ts'
 import { fullName, templateContainers } from '../api/pod.ts'
-import type { Pod, PodStatus } from '../api/types.ts'
+import type { Container, Pod, PodStatus } from '../api/types.ts'
 import type { Clock, Millis, Seconds, Timer } from '../host/clock.ts'
 import { describe, Fault, type FaultCode, isFault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import { type BackOff, next as nextBackOff, seed } from './backoff.ts'
 import { shorterGrace } from './ending.ts'
 import { plan, type Step } from './plan.ts'
-import { isAlive, latest, latestExited, nothingSeen, type Seen } from './seen.ts'
+import { type ResizeAction, type ResizeState, resizeAction } from './resize.ts'
+import { type ContainerSeen, isAlive, latest, latestExited, nothingSeen, type Seen } from './seen.ts'
 import type { Verdict, Waiting } from './status.ts'
 import type { StepRunner } from './steps.ts'
 import { surplus } from './surplus.ts'
@@ -28,6 +31,10 @@ export interface WorkerDeps {
   readonly steps: StepRunner
   readonly look: (podUid: string) => Promise<Seen>
   readonly probed: (containerId: string, kind: 'liveness' | 'startup') => 'success' | 'failure' | 'unknown'
+  /** The figures that a container is to run with; without it nothing is resized in place. */
+  readonly resources?: (pod: Pod, container: Container) => LinuxContainerResources
+  /** What was granted is in force in every container. */
+  readonly onResized?: (worker: PodWorker) => void
   /** Works out and makes known the pod's status; returns it. */
   readonly publish: (worker: PodWorker) => PodStatus
   /** Everything of a removed pod has been taken away. */
@@ -56,6 +63,8 @@ export class PodWorker {
   phase: WorkerPhase = 'syncing'
   ending: Ending | undefined
   endingSince: Millis = 0
+  /** Where a resize of the pod stands; whoever owns all pods grants it. */
+  resize: ResizeState = {}
   /** The last thing that went wrong, until a turn goes well. */
   lastError: { readonly message: string; readonly code?: FaultCode } | undefined
 
@@ -68,6 +77,8 @@ export class PodWorker {
   #retryMs = firstRetryMs
   #turn = new AbortController()
   #isGone = false
+  /** The figures that each container was last told, so that a runtime which counts otherwise is told once. */
+  readonly #told = new Map<string, string>()
 
   constructor(pod: Pod, deps: WorkerDeps) {
     this.pod = pod
@@ -175,6 +186,7 @@ export class PodWorker {
       const steps = this.#plan()
       const active = steps.filter(step => step.do !== 'wait')
       if (active.length === 0) {
+        this.#resized()
         this.#holdBack(steps)
         this.seen = await this.#deps.steps.collect(this, surplus(this.seen, this.#deps.keepDead))
         return
@@ -209,7 +221,35 @@ export class PodWorker {
       if (seeded !== undefined) this.#backOffs.set(name, seeded)
     }
     const { probed, clock, longestPauseMs } = this.#deps
-    return plan({ pod: this.pod, seen: this.seen, probed, backOffs: this.#backOffs, longestPauseMs, now: clock.now() })
+    const resizeOf = (container: Container, current: ContainerSeen) => this.#resizeOf(container, current)
+    return plan({ pod: this.pod, seen: this.seen, probed, resizeOf, backOffs: this.#backOffs, longestPauseMs, now: clock.now() })
+  }
+
+  /** A pod whose spec never changed was never resized. */
+  #resizeOf(container: Container, current: ContainerSeen): ResizeAction {
+    if (this.#deps.resources === undefined || (this.pod.metadata.generation ?? 1) <= 1) return 'none'
+    const wanted = this.#deps.resources(this.pod, container)
+    return this.#told.get(current.id) === JSON.stringify(wanted) ? 'none' : resizeAction(container, current, wanted)
+  }
+
+  async #applyResize(step: Extract<Step, { do: 'resize' }>, signal: AbortSignal): Promise<void> {
+    try {
+      this.seen = await this.#deps.steps.run(step, this, signal)
+    } catch (error) {
+      const { inProgress } = this.resize
+      if (inProgress !== undefined) this.resize = { ...this.resize, inProgress: { ...inProgress, error: describe(error) } }
+      throw error
+    }
+    const container = templateContainers(this.pod).find(it => it.name === step.container)
+    if (container !== undefined) this.#told.set(step.id, JSON.stringify(this.#deps.resources?.(this.pod, container)))
+  }
+
+  /** Every container has what its pod was granted. */
+  #resized(): void {
+    const { inProgress, ...rest } = this.resize
+    if (inProgress === undefined) return
+    this.resize = rest
+    this.#deps.onResized?.(this)
   }
 
   /** Nothing to do but wait: the earliest end of a back-off wakes the worker. */
@@ -240,6 +280,10 @@ export class PodWorker {
     const failures: unknown[] = []
     for (const step of active) {
       if (signal.aborted) return
+      if (step.do === 'resize') {
+        await this.#applyResize(step, signal)
+        continue
+      }
       if (step.do !== 'start') {
         this.seen = await this.#deps.steps.run(step, this, signal)
         continue

@@ -130,6 +130,10 @@ export interface Container {
   /** Init containers only: `Always` makes it a sidecar. */
   readonly restartPolicy?: 'Always' | 'OnFailure' | 'Never'
   readonly restartPolicyRules?: readonly ContainerRestartRule[]
+  readonly resizePolicy?: readonly {
+    readonly resourceName: string
+    readonly restartPolicy: 'NotRequired' | 'RestartContainer'
+  }[]
   /** Ephemeral containers only. */
   readonly targetContainerName?: string
 }

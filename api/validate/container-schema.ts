@@ -193,11 +193,8 @@ const fields = {
   tty: optional(flag),
   restartPolicy: optional(oneOf(['Always', 'OnFailure', 'Never'])),
   restartPolicyRules: optional(array(restartRule)),
+  resizePolicy: optional(array(resizePolicy)),
   targetContainerName: optional(text),
 } satisfies Fields<Container>
 
-/** A container; `resizePolicy` says how an apiserver may resize it and is left alone. */
-export const containerSchema = strict({ ...fields, resizePolicy: optional(array(resizePolicy)) }) satisfies GenericSchema<
-  unknown,
-  Container
->
+export const containerSchema = strict(fields) satisfies GenericSchema<unknown, Container>
