@@ -63,7 +63,14 @@ const watchedApi = () => {
   return {
     api,
     watched,
-    client: { ...api, watch, pages: async () => '1', onBack: () => () => undefined, problem: () => undefined },
+    client: {
+      ...api,
+      watch,
+      pages: async () => '1',
+      onBack: () => () => undefined,
+      problem: () => undefined,
+      lists: { areStreamed: true },
+    },
   }
 }
 
