@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createStore } from '../api/source.ts'
-import type { ConfigMap, Container, Pod, Secret } from '../api/types.ts'
+import type { ConfigMap, Container, Pod, Secret, Service } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
-import { createParts } from './parts.ts'
+import { createParts, type PartsDeps } from './parts.ts'
 import { nothingSeen } from './seen.ts'
 
 const container: Container = {
@@ -12,7 +12,10 @@ const container: Container = {
 }
 const pod: Pod = { metadata: { name: 'web', namespace: 'shop', uid: 'u' }, spec: { containers: [container] } }
 
-const partsWith = (known: (maps: ReturnType<typeof createStore<ConfigMap>>) => Promise<void>) => {
+type Known = (maps: ReturnType<typeof createStore<ConfigMap>>) => Promise<void>
+const blue: Known = async maps => maps.put({ metadata: { name: 'conf', namespace: 'shop' }, data: { color: 'blue' } })
+
+const partsWith = (known: Known, services: PartsDeps['services'] = createStore<Service>()) => {
   const maps = createStore<ConfigMap>()
   return createParts({
     ...{
@@ -30,7 +33,7 @@ const partsWith = (known: (maps: ReturnType<typeof createStore<ConfigMap>>) => P
     security: { seccompRoot: '/seccomp', seccompDefault: false },
     configMaps: { get: maps.get, known: () => known(maps) },
     secrets: createStore<Secret>(),
-    services: createStore(),
+    services,
     volumes: { envFiles: async () => new Map(), mounts: async () => ({ mounts: [] }) },
     warn: () => undefined,
   })
@@ -38,7 +41,7 @@ const partsWith = (known: (maps: ReturnType<typeof createStore<ConfigMap>>) => P
 const image = { imageRef: 'i', uid: 0, username: '' }
 
 t.test('a container waits until what its variables come from was looked up', async t => {
-  const parts = partsWith(async maps => maps.put({ metadata: { name: 'conf', namespace: 'shop' }, data: { color: 'blue' } }))
+  const parts = partsWith(blue)
   const { envs } = await parts.containerConfig(pod, container, 0, image, nothingSeen)
   t.same(
     (envs ?? []).map(({ key, value }) => `${key}=${value}`),
@@ -56,3 +59,20 @@ t.test('what cannot be looked up is the reason that it waits for', async t => {
     message: 'failed to sync configmap "conf": nope',
   })
 })
+
+for (const [name, problem, expected] of [
+  [
+    'a container waits for the first list of Services',
+    undefined,
+    'services have not yet been read at least once, cannot construct envvars',
+  ],
+  ['not while the apiserver is away', new Fault('api-away', 'nobody home'), undefined],
+  ['not where the node may not read them', new Fault('api-forbidden', 'no'), undefined],
+] as const) {
+  t.test(name, async t => {
+    const parts = partsWith(blue, { list: () => [], isSynced: false, problem: () => problem })
+    const made = parts.containerConfig(pod, container, 0, image, nothingSeen)
+    if (expected === undefined) await t.resolves(made)
+    else await t.rejects(made, { message: expected, reason: 'CreateContainerConfigError' })
+  })
+}

@@ -4,7 +4,7 @@ import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
 import { namespaceOf } from '../api/pod.ts'
 import type { Source } from '../api/source.ts'
 import type { ConfigMap, Container, Pod, ResourceList, Secret, Service } from '../api/types.ts'
-import { describe, Fault } from '../host/fault.ts'
+import { describe, Fault, isFault } from '../host/fault.ts'
 import { toContainerConfig } from './container.ts'
 import type { Live } from './downward.ts'
 import { envReferences, makeEnv } from './env.ts'
@@ -30,7 +30,8 @@ export interface PartsDeps {
   readonly security: SecurityOptions
   readonly configMaps: Lookup<ConfigMap>
   readonly secrets: Lookup<Secret>
-  readonly services: Pick<Source<Service>, 'list'>
+  /** With `problem` it is a copy that may not be there yet, as a reflector's. */
+  readonly services: Pick<Source<Service>, 'list' | 'isSynced'> & { problem?(): Fault | undefined }
   readonly volumes: Pick<Volumes, 'mounts' | 'envFiles'>
   readonly warn: (pod: Pod, reason: string, message: string) => void
 }
@@ -51,6 +52,16 @@ const lookedUp = async ({ configMaps, secrets }: PartsDeps, pod: Pod, container:
   } catch (error) {
     throw new Fault('container-config', describe(error), { cause: error, reason: 'CreateContainerConfigError' })
   }
+}
+
+/**
+ * No container starts without the variables of Services only because their list is still on its way, as with the kubelet. It does start
+ * where there is none to be had: with the apiserver away, or when this node may not read them.
+ */
+const checkServices = ({ services }: PartsDeps): void => {
+  if (services.isSynced || services.problem === undefined || isFault(services.problem(), 'api-away', 'api-forbidden')) return
+  const message = 'services have not yet been read at least once, cannot construct envvars'
+  throw new Fault('container-config', message, { reason: 'CreateContainerConfigError', retryAfterMs: 500 })
 }
 
 export const createParts = (deps: PartsDeps): Parts => {
@@ -87,6 +98,7 @@ export const createParts = (deps: PartsDeps): Parts => {
       verifyRunAsNonRoot(pod, container, user)
       const { configMaps, secrets, allocatable } = deps
       const now = live(pod, seen)
+      checkServices(deps)
       await lookedUp(deps, pod, container)
       const env = makeEnv({
         pod,
