@@ -13,7 +13,7 @@ import { createFamilySet, gauge } from './family-set.ts'
 import { ownProcess } from './own-process.ts'
 import { toPodGauges } from './pod-gauges.ts'
 import { createPodStarts, podWorkerDuration } from './pod-start.ts'
-import type { StatsRoute } from './stats.ts'
+import type { StatsRoute } from './routes.ts'
 
 export interface KubeletMetricsDeps {
   /** Of /metrics; other parts may put theirs into it too. */

@@ -12,7 +12,8 @@ import { fakeClock } from '../../host/clock.fake.ts'
 import { readExposition, sampleValue } from '../../host/exposition.fake.ts'
 import { readMachine } from '../../host/machine.ts'
 import { createHostFigures } from './host-figures.ts'
-import { createStats, type StatsDeps, statsRoutes } from './stats.ts'
+import { statsRoutes } from './routes.ts'
+import { createStats, type StatsDeps } from './stats.ts'
 import type { Summary } from './wire.ts'
 
 const uid = '3e672370-5c32'
@@ -100,9 +101,10 @@ const setup = async (t: Test, { version, driver, pod, child }: Tree, more: Parti
   }
   const stats = createStats(deps)
   t.teardown(stats.close)
+  const routes = statsRoutes(async () => stats)
   /** Asks, and lets the moment pass for which a first rate is waited; disks take the time that they take. */
   const ask = async (path: string, query = ''): Promise<string> => {
-    const answer = statsRoutes(stats)[path]?.({ query: new URLSearchParams(query) })
+    const answer = routes[path]?.({ query: new URLSearchParams(query) })
     let answered = false
     answer?.finally(() => {
       answered = true
@@ -274,4 +276,21 @@ t.test('a runtime that is away takes only its own figures away', async t => {
   const seen = readExposition(await ask('/metrics/cadvisor'))
   t.equal(sampleValue(seen, 'container_scrape_error'), 1)
   t.equal(sampleValue(seen, 'container_memory_usage_bytes', { id: v1.pod, pod: 'web' }), 30_000)
+})
+
+t.test('what looks at the node is loaded by the first request, and again when that failed', async t => {
+  let loads = 0
+  const { stats } = await setup(t, v1)
+  const load = async () => {
+    loads += 1
+    if (loads === 1) throw new Error('no cgroups')
+    return stats
+  }
+  const route = statsRoutes(load)['/metrics/resource']
+  const request = { query: new URLSearchParams() }
+  t.equal(loads, 0)
+  await t.rejects(async () => route?.(request), { message: 'no cgroups' })
+  t.equal((await route?.(request))?.status, 200)
+  await route?.(request)
+  t.equal(loads, 2)
 })

@@ -8,7 +8,7 @@ import { toCgroupLayout } from '../../host/cgroup-layout.ts'
 import { type CgroupDriver, cgroupPath, toCgroupName } from '../../host/cgroup-name.ts'
 import { type CgroupReader, createCgroupReader } from '../../host/cgroup-usage.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
-import { expositionType, toExposition } from '../../host/exposition.ts'
+import { toExposition } from '../../host/exposition.ts'
 import type { Machine } from '../../host/machine.ts'
 import { readNetwork } from '../../host/net-dev.ts'
 import { createCadvisor } from './cadvisor.ts'
@@ -41,12 +41,6 @@ export interface StatsDeps {
   /** In place of this machine's. */
   readonly reader?: CgroupReader
   readonly host?: HostFigures
-}
-
-export interface Answer {
-  readonly status: 200
-  readonly type: string
-  readonly body: string
 }
 
 export interface Stats {
@@ -163,24 +157,4 @@ const readSandboxImage = async (cri: Pick<Cri, 'status'>): Promise<string> => {
     pinnedImages?: { sandbox?: string }
   }
   return config.sandboxImage ?? config.pinnedImages?.sandbox ?? ''
-}
-
-/** What a mounted path answers with; the kubelet API's server authorizes and calls it. */
-export type StatsRoute = (request: { readonly query: URLSearchParams }) => Promise<Answer>
-
-/** The paths of the kubelet API that the statistics answer. */
-export const statsRoutes = (stats: Stats): Readonly<Record<string, StatsRoute>> => {
-  const metrics = (text: () => Promise<string>) => async (): Promise<Answer> => ({
-    status: 200,
-    type: expositionType,
-    body: await text(),
-  })
-  return {
-    '/stats/summary': async ({ query }) => {
-      const only = ['true', '1', ''].includes(query.get('only_cpu_and_memory') ?? 'false')
-      return { status: 200, type: 'application/json', body: `${JSON.stringify(await stats.summary(only))}\n` }
-    },
-    '/metrics/resource': metrics(stats.resourceMetrics),
-    '/metrics/cadvisor': metrics(stats.cadvisorMetrics),
-  }
 }
