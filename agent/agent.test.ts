@@ -213,7 +213,7 @@ t.test('a runtime that is away is waited for', async t => {
 })
 
 t.test('a pod past its active deadline ends as Failed', async t => {
-  const { wanted, cri, settle, status, clock } = setup()
+  const { wanted, cri, settle, status, clock, events } = setup()
   wanted.put(namedPod('job', { activeDeadlineSeconds: 60 }))
   await settle()
   await clock.advance(59_000)
@@ -222,6 +222,7 @@ t.test('a pod past its active deadline ends as Failed', async t => {
   await clock.advance(1000)
   await settle()
   t.match(status('job'), { phase: 'Failed', reason: 'DeadlineExceeded' })
+  t.ok(events.includes('DeadlineExceeded: Pod was active on the node longer than the specified deadline'))
   t.equal(cri.container('a')?.state, 'CONTAINER_EXITED')
 })
 

@@ -176,7 +176,13 @@ export const createAgent = (deps: AgentDeps): Agent => {
     start: async signal => {
       await Promise.all([deps.wanted.synced, deps.configMaps.synced, deps.secrets.synced])
       const found = await follower.firstList(signal)
-      await removeOrphans(deps, new Set([...found.keys(), ...deps.wanted.list().map(it => it.metadata.uid ?? '')]))
+      const removeLeftBehind = () => {
+        const wanted = deps.wanted.list().map(it => it.metadata.uid ?? '')
+        return removeOrphans(deps, new Set([...found.keys(), ...wanted, ...pods.workers().map(it => it.uid)]))
+      }
+      // Whose something is can only be told once it is known who is wanted.
+      if (deps.wanted.complete === undefined) await removeLeftBehind()
+      else void deps.wanted.complete.then(removeLeftBehind)
       const adopted = pods.start(found)
       followReferences(deps, pods)
       follower.start()

@@ -17,6 +17,7 @@ import { createParts } from './parts.ts'
 import type { WantedPods } from './pods.ts'
 import { podReference } from './report/event-object.ts'
 import type { EventRecorder } from './report/events.ts'
+import { containerResources } from './resources.ts'
 import type { Lookup } from './sources/references.ts'
 import { clusterDnsAddresses } from './standalone/dns/dns.ts'
 import type { Timeline } from './timeline.ts'
@@ -90,6 +91,8 @@ export const createPods = (deps: PodsParts): Agent => {
       onEvent,
     },
     admit: self.admit,
+    resources: (pod, container) => containerResources(pod, container, resources),
+    memoryUsed: async id => Number((await runtime.containerStats(id)).memory?.workingSetBytes?.value ?? 0),
     nodeIPs: self.addresses,
     limits: { longestPauseMs: config.maxContainerRestartPeriod, keepDead: config.maxDeadContainersPerContainer },
     startedAt: deps.startedAt,

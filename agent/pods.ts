@@ -23,7 +23,7 @@ export interface PodsDeps {
   readonly wanted: WantedPods
   /** Where pods with their live status are put for everybody else. */
   readonly live: Store<Pod>
-  readonly worker: Omit<WorkerDeps, 'publish' | 'onGone' | 'onResized'>
+  readonly worker: Omit<WorkerDeps, 'publish' | 'onGone' | 'onResized' | 'onOverdue'>
   readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
@@ -111,7 +111,8 @@ export const createPods = (deps: PodsDeps): Pods => {
 
   const newWorker = (pod: Pod): PodWorker => {
     const onResized = (it: PodWorker) => deps.onEvent?.(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
-    const worker = new PodWorker(pod, { ...deps.worker, publish, onGone, onResized })
+    const onOverdue = (it: PodWorker, { reason, message }: Verdict) => deps.onEvent?.(it.pod, 'Normal', reason, message)
+    const worker = new PodWorker(pod, { ...deps.worker, publish, onGone, onResized, onOverdue })
     workers.set(worker.uid, worker)
     return worker
   }

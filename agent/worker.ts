@@ -33,6 +33,8 @@ export interface WorkerDeps {
   readonly probed: (containerId: string, kind: 'liveness' | 'startup') => 'success' | 'failure' | 'unknown'
   /** The figures that a container is to run with; without it nothing is resized in place. */
   readonly resources?: (pod: Pod, container: Container) => LinuxContainerResources
+  /** The pod has been here longer than its spec allows. */
+  readonly onOverdue?: (worker: PodWorker, verdict: Verdict) => void
   /** What was granted is in force in every container. */
   readonly onResized?: (worker: PodWorker) => void
   /** Works out and makes known the pod's status; returns it. */
@@ -209,6 +211,7 @@ export class PodWorker {
     }
     const message = 'Pod was active on the node longer than the specified deadline'
     const verdict: Verdict = { phase: 'Failed', reason: 'DeadlineExceeded', message }
+    this.#deps.onOverdue?.(this, verdict)
     this.end({ grace: this.pod.spec.terminationGracePeriodSeconds ?? 30, why: message, removed: false, verdict })
     return true
   }

@@ -13,7 +13,10 @@ import { isMirror, isStatic, mirrors } from '../sources/mirror-marks.ts'
 import { compact, type StatusPatch, statusPatch } from './pod-patch.ts'
 
 export interface PodReporterDeps {
-  readonly api: Pick<KubeApi, 'get' | 'patch' | 'delete'>
+  readonly api: Pick<KubeApi, 'get' | 'patch' | 'delete'> & {
+    /** Tells when the apiserver answers again, where that is known; returns how to stop. */
+    readonly onBack?: (run: () => void) => () => void
+  }
   /** Pods with their live status; a pod that leaves it has left nothing on this node. */
   readonly live: Source<Pod>
   /** The apiserver's pods of this node, mirrors included. */
@@ -252,6 +255,7 @@ export const createPodReporter = (deps: PodReporterDeps): PodReporter => {
       },
     }),
   ]
+  if (api.onBack !== undefined) stops.push(api.onBack(retry))
   return {
     retry,
     pending: () => [...entries.values()].filter(it => it.busy || it.since !== undefined).length,
