@@ -61,6 +61,21 @@ const createPace = (clock: Clock, qps: number, burst: number) => {
   }
 }
 
+const send = async (api: EventRecorderDeps['api'], event: EventObject, isNew: boolean, signal: AbortSignal): Promise<void> => {
+  const { name, namespace = 'default' } = event.metadata
+  if (!isNew) {
+    const { count, message, lastTimestamp } = event
+    try {
+      await api.patch({ resource: events, namespace, name }, { count, message, lastTimestamp }, 'strategic', { signal })
+      return
+    } catch (error) {
+      // It has been swept up meanwhile, or never got there: written anew with the count it has come to.
+      if (!isFault(error, 'not-found')) throw error
+    }
+  }
+  await api.create({ resource: events, namespace }, event, { signal })
+}
+
 export const createEventRecorder = (deps: EventRecorderDeps): EventRecorder => {
   const { api, clock, log, source, random = Math.random } = deps
   const correlator = createEventCorrelator()
@@ -74,26 +89,11 @@ export const createEventRecorder = (deps: EventRecorderDeps): EventRecorder => {
   let isAway = false
   let draining: Promise<void> | undefined
 
-  const send = async (event: EventObject, isNew: boolean): Promise<void> => {
-    const { name, namespace = 'default' } = event.metadata
-    const target = { resource: events, namespace, name }
-    if (!isNew) {
-      const { count, message, lastTimestamp } = event
-      try {
-        return void (await api.patch(target, { count, message, lastTimestamp }, 'strategic', { signal }))
-      } catch (error) {
-        // It has been swept up meanwhile, or never got there: written anew with the count it has come to.
-        if (!isFault(error, 'not-found')) throw error
-      }
-    }
-    await api.create({ resource: events, namespace }, event, { signal })
-  }
-
   const write = async (event: EventObject, isNew: boolean): Promise<void> => {
     for (let attempt = 1; ; attempt++) {
       await pace(signal)
       try {
-        await send(event, isNew)
+        await send(api, event, isNew, signal)
         if (isAway) log.info({ waiting: waiting.size }, 'Events are written again')
         isAway = false
         return

@@ -251,6 +251,21 @@ t.test('a node that waits for its network is ready as soon as it has one', async
   t.same(reporter.node()?.spec.podCIDRs, ['10.244.1.0/24'])
 })
 
+t.test('a podCIDR that was given before registering was answered is not missed', async t => {
+  const { api, start, now, condition, clock, reporter } = setUp(t)
+  now.bindsPodCIDR = true
+  const stop = api.react({ verb: 'create', resource: 'nodes' }, call => {
+    stop()
+    const made = api.put(nodes, call.body as NodeObject)
+    api.put(nodes, { ...made, spec: { podCIDRs: ['10.244.1.0/24'] } })
+    return made
+  })
+  await start()
+  t.same(reporter.node()?.spec.podCIDRs, ['10.244.1.0/24'])
+  await clock.advance(100)
+  t.equal(condition('Ready')?.status, 'True')
+})
+
 t.test('what changes is written at the next look, what does not every five minutes', async t => {
   const { start, clock, now, condition, writes, reasons } = setUp(t)
   await start()

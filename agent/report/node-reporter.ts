@@ -59,6 +59,36 @@ const isOlder = (a: NodeObject, b: NodeObject): boolean => {
   )
 }
 
+/** Pauses that a nudge ends; one that comes between two of them ends the next. */
+const createPauses = (clock: Clock) => {
+  let isNudged = false
+  let wake: (() => void) | undefined
+  return {
+    nudge: (): void => {
+      isNudged = true
+      wake?.()
+    },
+    takeNudge: (): boolean => {
+      const was = isNudged
+      isNudged = false
+      return was
+    },
+    pause: (ms: Millis, signal: AbortSignal): Promise<void> =>
+      new Promise(resolve => {
+        if (isNudged || signal.aborted) return resolve()
+        const done = () => {
+          timer.cancel()
+          signal.removeEventListener('abort', done)
+          wake = undefined
+          resolve()
+        }
+        const timer = clock.after(ms, done)
+        signal.addEventListener('abort', done, { once: true })
+        wake = done
+      }),
+  }
+}
+
 export const createNodeReporter = (deps: NodeReporterDeps): NodeReporter => {
   const { api, name, source, clock, log, recorder, random = Math.random } = deps
   let node: NodeObject | undefined
@@ -67,24 +97,7 @@ export const createNodeReporter = (deps: NodeReporterDeps): NodeReporter => {
   let wasUnschedulable = false
   let saidReboot = false
   let isAway = false
-  let isNudged = false
-  let wake: (() => void) | undefined
-
-  const nudge = () => {
-    isNudged = true
-    wake?.()
-  }
-  const pause = (ms: Millis, signal: AbortSignal): Promise<void> =>
-    new Promise(resolve => {
-      if (isNudged || signal.aborted) return resolve()
-      const done = () => {
-        timer.cancel()
-        wake = undefined
-        resolve()
-      }
-      const timer = clock.after(ms, done)
-      wake = done
-    })
+  const { nudge, takeNudge, pause } = createPauses(clock)
   const tell = (happening: NodeHappening | undefined) => {
     if (happening) recorder.record(nodeReference(name), happening.type, happening.reason, happening.message)
   }
@@ -165,6 +178,12 @@ export const createNodeReporter = (deps: NodeReporterDeps): NodeReporter => {
     const registered = await registerNode(deps, signal)
     isRegistered = true
     written(registered.before, registered.node)
+    // The watch may have been faster than the answer: a podCIDR that was given meanwhile is not told again.
+    const seen = source.get('', name)
+    if (seen !== undefined && isOlder(registered.node, seen)) {
+      learn(seen)
+      nudge()
+    }
   }
 
   return {
@@ -173,15 +192,13 @@ export const createNodeReporter = (deps: NodeReporterDeps): NodeReporter => {
     run: async signal => {
       recorder.record(nodeReference(name), 'Normal', 'Starting', 'Starting kubelet.')
       const unfollow = follow()
-      signal.addEventListener('abort', () => wake?.(), { once: true })
       try {
         if (deps.registerNode) await register(signal)
         const fastUntil = clock.monotonic() + fastForMs
         let regularAt = clock.monotonic()
         while (!signal.aborted) {
           const isStarting = !isReady(node?.status) && clock.monotonic() < fastUntil
-          const isRegular = clock.monotonic() >= regularAt || (isNudged && !isStarting)
-          isNudged = false
+          const isRegular = (takeNudge() && !isStarting) || clock.monotonic() >= regularAt
           await tryReport(!isRegular, signal)
           if (isRegular) regularAt = clock.monotonic() + deps.updateMs * (1 + jitter * random())
           await pause(isStarting ? fastMs : regularAt - clock.monotonic(), signal)

@@ -8,7 +8,7 @@ import { describe, type Fault } from '../../host/fault.ts'
 import type { Link } from '../../host/link.ts'
 import type { Log } from '../../host/log.ts'
 import type { NodeObject } from '../node.ts'
-import { type PodRoute, podRoutes, routeChanges, routeKeyOf, routeProtocol } from './routes.ts'
+import { type FarNode, type PodRoute, podRoutes, routeChanges, routeKeyOf, routeProtocol } from './routes.ts'
 
 export interface NodeRoutesDeps {
   /** All Nodes; `problem` says why they cannot be seen, where the source has such a thing. */
@@ -55,6 +55,31 @@ export const removeNodeRoutes = async (link: Pick<Link, 'batchEach' | 'query'>):
   if (commands.length > 0) await link.batchEach(commands.map(it => [it]))
 }
 
+/** What a person has to know: pods that are not reached, each in a line, with fields for the log. */
+const complaints = (
+  far: readonly FarNode[],
+  commands: readonly string[],
+  results: readonly (Fault | undefined)[],
+): ReadonlyMap<string, object> => {
+  const lines = new Map<string, object>()
+  for (const { name, cidr, addresses } of far) {
+    const where =
+      addresses.length === 0 ? 'it has no InternalIP of that family' : `no network of this node has ${addresses.join(', ')}`
+    lines.set(
+      `no route to the pods of node ${name} (${cidr}): ${where}, and packets to it would have to pass a router: ` +
+        'put the nodes into one network, or route the range there',
+      { node: name, cidr },
+    )
+  }
+  for (const [index, fault] of results.entries()) {
+    const command = commands[index] ?? ''
+    if (fault === undefined || (fault.code === 'not-found' && command.startsWith('route del'))) continue
+    if (fault.code === 'already-exists') lines.set(`a route of somebody else stands in place of ours and is left: ${command}`, {})
+    else lines.set(`a route to other pods cannot be set: ${describe(fault)}`, { err: fault })
+  }
+  return lines
+}
+
 export const createNodeRoutes = (deps: NodeRoutesDeps): NodeRoutes => {
   const { nodes, ownName, link, clock, log, checkMs = 60_000 } = deps
   // Said once each, until they are over.
@@ -75,24 +100,7 @@ export const createNodeRoutes = (deps: NodeRoutesDeps): NodeRoutes => {
     const { routes, far } = podRoutes(nodes.list(), ownName, deps.networks())
     const commands = routeChanges(await readRoutes(link), routes)
     const results = commands.length === 0 ? [] : await link.batchEach(commands.map(it => [it]))
-    const lines = new Map<string, object>()
-    for (const { name, cidr, addresses } of far) {
-      const where =
-        addresses.length === 0 ? 'it has no InternalIP of that family' : `no network of this node has ${addresses.join(', ')}`
-      lines.set(
-        `no route to the pods of node ${name} (${cidr}): ${where}, and packets to it would have to pass a router: ` +
-          'put the nodes into one network, or route the range there',
-        { node: name, cidr },
-      )
-    }
-    for (const [index, fault] of results.entries()) {
-      const command = commands[index] ?? ''
-      if (fault?.code === 'not-found' && command.startsWith('route del')) continue
-      if (fault?.code === 'already-exists')
-        lines.set(`a route of somebody else stands in place of ours and is left: ${command}`, {})
-      else if (fault !== undefined) lines.set(`a route to other pods cannot be set: ${describe(fault)}`, { err: fault })
-    }
-    warnOnce(lines)
+    warnOnce(complaints(far, commands, results))
     const done = results.filter(it => it === undefined).length
     if (done > 0) log.info({ changes: done, routes: routes.length }, 'routes to the pods of other nodes')
   }
