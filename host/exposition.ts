@@ -31,9 +31,24 @@ const escapeLabel = (text: string): string => (/["\\\n]/.test(text) ? escapeHelp
 export const toNumberText = (value: number): string =>
   Number.isFinite(value) ? String(value) : Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf'
 
-const toLine = (name: string, { labels, value, timestampMs, suffix }: Sample): string => {
+type Labels = Sample['labels']
+
+const toSelector = (labels: Labels): string => {
   const pairs = Object.entries(labels ?? {}).map(([label, text]) => `${label}="${escapeLabel(text)}"`)
-  const selector = pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
+}
+
+/** Labels that many samples share are written once: hundreds of cgroups have dozens of metrics each. */
+const createSelectors = () => {
+  const known = new Map<Labels, string>()
+  return (labels: Labels): string => {
+    const text = known.get(labels) ?? toSelector(labels)
+    known.set(labels, text)
+    return text
+  }
+}
+
+const toLine = (name: string, { value, timestampMs, suffix }: Sample, selector: string): string => {
   const at = timestampMs === undefined ? '' : ` ${Math.round(timestampMs)}`
   return `${name}${suffix ?? ''}${selector} ${toNumberText(value)}${at}\n`
 }
@@ -41,10 +56,11 @@ const toLine = (name: string, { labels, value, timestampMs, suffix }: Sample): s
 /** The families in the order of their names; one without series is left out, as the Go client leaves it out. */
 export const toExposition = (families: Iterable<Family>): string => {
   const sorted = [...families].filter(it => it.samples.length > 0).sort((a, b) => (a.name < b.name ? -1 : 1))
+  const selectorOf = createSelectors()
   return sorted
     .map(({ name, help, type, samples }) => {
       const head = `# HELP ${name} ${escapeHelp(help)}\n# TYPE ${name} ${type}\n`
-      return head + samples.map(sample => toLine(name, sample)).join('')
+      return head + samples.map(sample => toLine(name, sample, selectorOf(sample.labels))).join('')
     })
     .join('')
 }
