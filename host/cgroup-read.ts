@@ -1,9 +1,62 @@
-// Limits and use of a cgroup as the kernel shows them, in one shape for version 1 and 2. Reads only.
-// Follows the kernel's cgroup-v1 and cgroup-v2 documents.
-import { readFile } from 'node:fs/promises'
+// Reads the cgroups of this machine: what they use, how they are limited, who is in them. Changes nothing.
+// Synchronously: the kernel answers from memory in microseconds, and a hop to the thread pool and back for each of some hundred
+// small files would cost several times what reading them does. Whoever reads many cgroups pauses between them.
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { fromCpuWeight } from './cgroup-files.ts'
+import { type CgroupDetail, toCgroupDetail } from './cgroup-detail.ts'
 import type { CgroupLayout } from './cgroup-layout.ts'
+import { type CgroupUsage, type ReadCgroupFile, toCgroupUsage } from './cgroup-usage.ts'
+
+/** Cgroups of this machine by their path below the mount points, such as `/kubepods/burstable`. */
+export interface CgroupReader {
+  readonly version: 1 | 2
+  /** Both undefined in it when the cgroup is not there. */
+  usage(path: string): CgroupUsage
+  detail(path: string): CgroupDetail
+  /** The names of the cgroups directly below; none when it is not there. */
+  children(path: string): readonly string[]
+  /** The processes of the cgroup itself, without those below it. */
+  processes(path: string): readonly number[]
+  /** Since when it is there, in milliseconds; undefined when it is not. */
+  madeAt(path: string): number | undefined
+}
+
+const attempt = <T>(read: () => T): T | undefined => {
+  try {
+    return read()
+  } catch {
+    // a cgroup may end between any two looks at it: what is not there has no figures
+    return undefined
+  }
+}
+
+export const createCgroupReader = (layout: CgroupLayout): CgroupReader => {
+  const mountOf = (controller: string): string | undefined =>
+    (layout.version === 2 ? layout.trees[0] : layout.trees.find(it => it.controllers.includes(controller)))?.mountPoint
+  const mounts = new Map(['cpu', 'cpuacct', 'memory', 'pids', 'blkio', 'io'].map(it => [it, mountOf(it)]))
+  const readerOf =
+    (path: string): ReadCgroupFile =>
+    (controller, file) => {
+      const mount = mounts.get(controller)
+      return mount === undefined ? undefined : attempt(() => readFileSync(join(mount, path, file), 'utf8'))
+    }
+  // where the runtimes put every container, whichever controllers they use
+  const tree = mounts.get('memory') ?? mounts.get('cpu') ?? layout.trees[0]?.mountPoint ?? '/sys/fs/cgroup'
+  return {
+    version: layout.version,
+    usage: path => toCgroupUsage(layout.version, readerOf(path)),
+    detail: path => toCgroupDetail(layout.version, readerOf(path)),
+    children: path => {
+      const found = attempt(() => readdirSync(join(tree, path), { withFileTypes: true }))
+      return (found ?? []).filter(it => it.isDirectory()).map(it => it.name)
+    },
+    processes: path => {
+      const text = attempt(() => readFileSync(join(tree, path, 'cgroup.procs'), 'utf8'))
+      return (text ?? '').split('\n').filter(Boolean).map(Number)
+    },
+    madeAt: path => attempt(() => statSync(join(tree, path)).mtimeMs),
+  }
+}
 
 /** Undefined where there is no limit, or no such controller. */
 export interface CgroupFigures {
@@ -21,93 +74,17 @@ export interface CgroupFigures {
   readonly oomKills: number | undefined
 }
 
-// version 1 says "no limit" with the largest multiple of a page
-const unlimitedV1 = 2 ** 62
-
-const toFigure = (text: string | undefined): number | undefined => {
-  if (text === undefined) return undefined
-  const value = Number(text.trim())
-  return text.trim() === '' || Number.isNaN(value) ? undefined : value
-}
-
-/** One line of a file of `key value` lines. */
-const field = (text: string | undefined, key: string): number | undefined =>
-  toFigure(
-    text
-      ?.split('\n')
-      .find(line => line.startsWith(`${key} `))
-      ?.slice(key.length + 1),
-  )
-
-const workingSet = (usage: number | undefined, inactive: number | undefined): number | undefined =>
-  usage === undefined ? undefined : Math.max(usage - (inactive ?? 0), 0)
-
-type Read = (controller: string, file: string) => Promise<string | undefined>
-
-const readV1 = async (read: Read): Promise<CgroupFigures> => {
-  const [shares, quota, period, limit, pidsMax, cpu, memory, stat, pids, oom] = await Promise.all([
-    read('cpu', 'cpu.shares'),
-    read('cpu', 'cpu.cfs_quota_us'),
-    read('cpu', 'cpu.cfs_period_us'),
-    read('memory', 'memory.limit_in_bytes'),
-    read('pids', 'pids.max'),
-    read('cpuacct', 'cpuacct.usage'),
-    read('memory', 'memory.usage_in_bytes'),
-    read('memory', 'memory.stat'),
-    read('pids', 'pids.current'),
-    read('memory', 'memory.oom_control'),
-  ])
-  const quotaUs = toFigure(quota)
-  const memoryBytes = toFigure(limit)
+/** Limits and use of the cgroup at `path` together; all undefined when it is not there. */
+export const readFigures = (reader: Pick<CgroupReader, 'usage' | 'detail'>, path: string): CgroupFigures => {
+  const { cpu, memory } = reader.usage(path)
+  const { cpuShares, cpuQuotaUs, cpuPeriodUs, threads, threadsMax, oomKills } = reader.detail(path)
   return {
-    cpuShares: toFigure(shares),
-    cpuQuotaUs: quotaUs !== undefined && quotaUs > 0 ? quotaUs : undefined,
-    cpuPeriodUs: toFigure(period),
-    memoryBytes: memoryBytes !== undefined && memoryBytes < unlimitedV1 ? memoryBytes : undefined,
-    pidsMax: toFigure(pidsMax),
-    cpuUsageNs: toFigure(cpu),
-    memoryUsageBytes: toFigure(memory),
-    memoryWorkingSetBytes: workingSet(toFigure(memory), field(stat, 'total_inactive_file')),
-    pids: toFigure(pids),
-    oomKills: field(oom, 'oom_kill'),
+    ...{ cpuShares, cpuQuotaUs, cpuPeriodUs, oomKills },
+    memoryBytes: memory?.limitBytes,
+    pidsMax: threadsMax,
+    cpuUsageNs: cpu?.usageNs,
+    memoryUsageBytes: memory?.usageBytes,
+    memoryWorkingSetBytes: memory?.workingSetBytes,
+    pids: threads,
   }
-}
-
-const readV2 = async (read: Read): Promise<CgroupFigures> => {
-  const [weight, max, limit, pidsMax, cpu, memory, stat, pids, events] = await Promise.all([
-    read('cpu', 'cpu.weight'),
-    read('cpu', 'cpu.max'),
-    read('memory', 'memory.max'),
-    read('pids', 'pids.max'),
-    read('cpu', 'cpu.stat'),
-    read('memory', 'memory.current'),
-    read('memory', 'memory.stat'),
-    read('pids', 'pids.current'),
-    read('memory', 'memory.events'),
-  ])
-  const [quota, period] = max?.trim().split(' ') ?? []
-  const cpuWeight = toFigure(weight)
-  const cpuUsageUs = field(cpu, 'usage_usec')
-  return {
-    cpuShares: cpuWeight === undefined ? undefined : fromCpuWeight(cpuWeight),
-    cpuQuotaUs: toFigure(quota),
-    cpuPeriodUs: toFigure(period),
-    memoryBytes: toFigure(limit),
-    pidsMax: toFigure(pidsMax),
-    cpuUsageNs: cpuUsageUs === undefined ? undefined : cpuUsageUs * 1000,
-    memoryUsageBytes: toFigure(memory),
-    memoryWorkingSetBytes: workingSet(toFigure(memory), field(stat, 'inactive_file')),
-    pids: toFigure(pids),
-    oomKills: field(events, 'oom_kill'),
-  }
-}
-
-/** Figures of the cgroup at `path` below the mount points; all undefined when it is not there. */
-export const readFigures = (layout: CgroupLayout, path: string): Promise<CgroupFigures> => {
-  const read: Read = async (controller, file) => {
-    const tree = layout.version === 2 ? layout.trees[0] : layout.trees.find(it => it.controllers.includes(controller))
-    if (tree === undefined) return undefined
-    return readFile(join(tree.mountPoint, path, file), 'utf8').catch(() => undefined)
-  }
-  return layout.version === 1 ? readV1(read) : readV2(read)
 }

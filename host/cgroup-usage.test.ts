@@ -2,7 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { createCgroupReader, type ReadCgroupFile, toCgroupDetail, toCgroupUsage, toPsi } from './cgroup-usage.ts'
+import { toCgroupDetail } from './cgroup-detail.ts'
+import { createCgroupReader } from './cgroup-read.ts'
+import { type ReadCgroupFile, toCgroupUsage, toPsi } from './cgroup-usage.ts'
 
 const files =
   (texts: Readonly<Record<string, string>>): ReadCgroupFile =>

@@ -1,11 +1,6 @@
-// What a cgroup has used, in one shape for version 1 and 2: processor, memory, swap, tasks, blocks, and how long it was stalled.
-// Reads only, and synchronously: the kernel answers from memory in microseconds, and a hop to the thread pool and back for each
-// of some hundred small files would cost several times what reading them does. Whoever reads many cgroups pauses between them.
+// What a cgroup has used, in one shape for version 1 and 2: processor, memory, swap, and how long it was stalled. Pure: the texts
+// of its files come in, cgroup-read.ts reads them.
 // Follows the kernel's cgroup-v1, cgroup-v2 and PSI documents; figures are counted as cAdvisor counts them.
-import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
-import { fromCpuWeight } from './cgroup-files.ts'
-import type { CgroupLayout } from './cgroup-layout.ts'
 
 /** The text of a controller's file; undefined when it is not there. */
 export type ReadCgroupFile = (controller: string, file: string) => string | undefined
@@ -54,7 +49,8 @@ export interface CgroupUsage {
   readonly psi: { readonly cpu: Psi | undefined; readonly memory: Psi | undefined; readonly io: Psi | undefined }
 }
 
-const figure = (text: string | undefined): number | undefined => {
+/** A file that holds one number; undefined where it is not there or says `max`. */
+export const figure = (text: string | undefined): number | undefined => {
   const value = Number(text?.trim() || Number.NaN)
   return Number.isNaN(value) ? undefined : value
 }
@@ -82,8 +78,9 @@ export const toPsi = (text: string | undefined): Psi | undefined => {
   return some && { some, full: line('full') ?? { total: 0, avg10: 0, avg60: 0, avg300: 0 } }
 }
 
-// version 1 says "no limit" with the largest multiple of a page
-const limited = (bytes: number | undefined): number | undefined => (bytes !== undefined && bytes < 2 ** 62 ? bytes : undefined)
+/** A limit of version 1, which says "no limit" with the largest multiple of a page. */
+export const limited = (bytes: number | undefined): number | undefined =>
+  bytes !== undefined && bytes < 2 ** 62 ? bytes : undefined
 
 const toV1 = (read: ReadCgroupFile): Omit<CgroupUsage, 'psi'> => {
   const usageNs = figure(read('cpuacct', 'cpuacct.usage'))
@@ -154,185 +151,12 @@ const toV2 = (read: ReadCgroupFile): Omit<CgroupUsage, 'psi'> => {
   }
 }
 
+const noPsi: CgroupUsage['psi'] = { cpu: undefined, memory: undefined, io: undefined }
+
 /** The use of a cgroup by its files. */
-export const toCgroupUsage = (version: 1 | 2, read: ReadCgroupFile): CgroupUsage => ({
-  ...(version === 1 ? toV1(read) : toV2(read)),
-  psi: {
-    cpu: toPsi(read('cpu', 'cpu.pressure')),
-    memory: toPsi(read('memory', 'memory.pressure')),
-    io: toPsi(read('io', 'io.pressure')),
-  },
-})
-
-/** What only monitoring asks of a cgroup. */
-export interface CgroupDetail {
-  readonly cpuShares: number | undefined
-  readonly cpuQuotaUs: number | undefined
-  readonly cpuPeriodUs: number | undefined
-  readonly throttling: {
-    readonly periods: number
-    readonly throttledPeriods: number
-    readonly throttledNs: number
-    readonly burstPeriods: number
-    readonly burstNs: number
-  }
-  readonly memoryPeakBytes: number
-  readonly memoryFailures: number
-  readonly memoryReservationBytes: number
-  readonly kernelMemoryBytes: number
-  /** Processes killed for lack of memory. */
-  readonly oomKills: number
-  readonly threads: number | undefined
-  /** Undefined where there is no limit. */
-  readonly threadsMax: number | undefined
-  readonly devices: readonly DeviceUse[]
-}
-
-/** Blocks that went to and from a device, since the cgroup was made. */
-export interface DeviceUse {
-  /** `major:minor`. */
-  readonly device: string
-  readonly readBytes: number
-  readonly writeBytes: number
-  readonly reads: number
-  readonly writes: number
-}
-
-/** `8:0 Read 4096` lines of version 1: the figures of one operation by device. */
-const byDevice = (text: string | undefined, operation: string): ReadonlyMap<string, number> =>
-  new Map(
-    (text ?? '').split('\n').flatMap(line => {
-      const [device = '', kind, value] = line.split(' ')
-      return kind === operation ? [[device, Number(value)] as const] : []
-    }),
-  )
-
-const toV1Devices = (read: ReadCgroupFile): readonly DeviceUse[] => {
-  const bytes = read('blkio', 'blkio.throttle.io_service_bytes_recursive')
-  const times = read('blkio', 'blkio.throttle.io_serviced_recursive')
-  const [readBytes, writeBytes] = [byDevice(bytes, 'Read'), byDevice(bytes, 'Write')]
-  const [reads, writes] = [byDevice(times, 'Read'), byDevice(times, 'Write')]
-  return [...readBytes.keys()].map(device => ({
-    device,
-    readBytes: readBytes.get(device) ?? 0,
-    writeBytes: writeBytes.get(device) ?? 0,
-    reads: reads.get(device) ?? 0,
-    writes: writes.get(device) ?? 0,
-  }))
-}
-
-const toV2Devices = (text: string | undefined): readonly DeviceUse[] =>
-  (text ?? '').split('\n').flatMap((line): DeviceUse[] => {
-    const [device = '', ...pairs] = line.split(' ')
-    if (pairs.length === 0) return []
-    const fields = new Map(pairs.map(pair => pair.split('=') as [string, string]))
-    const of = (key: string) => Number(fields.get(key) ?? 0)
-    return [{ device, readBytes: of('rbytes'), writeBytes: of('wbytes'), reads: of('rios'), writes: of('wios') }]
-  })
-
-const toV1Detail = (read: ReadCgroupFile): CgroupDetail => {
-  const cpu = toFields(read('cpu', 'cpu.stat'))
-  const quota = figure(read('cpu', 'cpu.cfs_quota_us'))
-  return {
-    cpuShares: figure(read('cpu', 'cpu.shares')),
-    cpuQuotaUs: quota !== undefined && quota > 0 ? quota : undefined,
-    cpuPeriodUs: figure(read('cpu', 'cpu.cfs_period_us')),
-    throttling: {
-      periods: cpu.get('nr_periods') ?? 0,
-      throttledPeriods: cpu.get('nr_throttled') ?? 0,
-      throttledNs: cpu.get('throttled_time') ?? 0,
-      burstPeriods: cpu.get('nr_bursts') ?? 0,
-      burstNs: cpu.get('burst_time') ?? 0,
-    },
-    memoryPeakBytes: figure(read('memory', 'memory.max_usage_in_bytes')) ?? 0,
-    memoryFailures: figure(read('memory', 'memory.failcnt')) ?? 0,
-    memoryReservationBytes: limited(figure(read('memory', 'memory.soft_limit_in_bytes'))) ?? 0,
-    kernelMemoryBytes: figure(read('memory', 'memory.kmem.usage_in_bytes')) ?? 0,
-    oomKills: toFields(read('memory', 'memory.oom_control')).get('oom_kill') ?? 0,
-    threads: figure(read('pids', 'pids.current')),
-    threadsMax: figure(read('pids', 'pids.max')),
-    devices: toV1Devices(read),
-  }
-}
-
-const toV2Detail = (read: ReadCgroupFile): CgroupDetail => {
-  const cpu = toFields(read('cpu', 'cpu.stat'))
-  const events = toFields(read('memory', 'memory.events'))
-  const weight = figure(read('cpu', 'cpu.weight'))
-  const [quota, period] = read('cpu', 'cpu.max')?.trim().split(' ') ?? []
-  return {
-    cpuShares: weight === undefined ? undefined : fromCpuWeight(weight),
-    cpuQuotaUs: figure(quota),
-    cpuPeriodUs: figure(period),
-    throttling: {
-      periods: cpu.get('nr_periods') ?? 0,
-      throttledPeriods: cpu.get('nr_throttled') ?? 0,
-      throttledNs: (cpu.get('throttled_usec') ?? 0) * 1000,
-      burstPeriods: cpu.get('nr_bursts') ?? 0,
-      burstNs: (cpu.get('burst_usec') ?? 0) * 1000,
-    },
-    memoryPeakBytes: figure(read('memory', 'memory.peak')) ?? 0,
-    memoryFailures: events.get('max') ?? 0,
-    memoryReservationBytes: figure(read('memory', 'memory.low')) ?? 0,
-    kernelMemoryBytes: toFields(read('memory', 'memory.stat')).get('kernel') ?? 0,
-    oomKills: events.get('oom_kill') ?? 0,
-    threads: figure(read('pids', 'pids.current')),
-    threadsMax: figure(read('pids', 'pids.max')),
-    devices: toV2Devices(read('io', 'io.stat')),
-  }
-}
-
-/** What only monitoring asks, by the cgroup's files. */
-export const toCgroupDetail = (version: 1 | 2, read: ReadCgroupFile): CgroupDetail =>
-  version === 1 ? toV1Detail(read) : toV2Detail(read)
-
-/** Cgroups of this machine by their path below the mount points, such as `/kubepods/burstable`. */
-export interface CgroupReader {
-  readonly version: 1 | 2
-  /** Both undefined in it when the cgroup is not there. */
-  usage(path: string): CgroupUsage
-  detail(path: string): CgroupDetail
-  /** The names of the cgroups directly below; none when it is not there. */
-  children(path: string): readonly string[]
-  /** The processes of the cgroup itself, without those below it. */
-  processes(path: string): readonly number[]
-  /** Since when it is there, in milliseconds; undefined when it is not. */
-  madeAt(path: string): number | undefined
-}
-
-const attempt = <T>(read: () => T): T | undefined => {
-  try {
-    return read()
-  } catch {
-    // a cgroup may end between any two looks at it: what is not there has no figures
-    return undefined
-  }
-}
-
-export const createCgroupReader = (layout: CgroupLayout): CgroupReader => {
-  const mountOf = (controller: string): string | undefined =>
-    (layout.version === 2 ? layout.trees[0] : layout.trees.find(it => it.controllers.includes(controller)))?.mountPoint
-  const mounts = new Map(['cpu', 'cpuacct', 'memory', 'pids', 'blkio', 'io'].map(it => [it, mountOf(it)]))
-  const readerOf =
-    (path: string): ReadCgroupFile =>
-    (controller, file) => {
-      const mount = mounts.get(controller)
-      return mount === undefined ? undefined : attempt(() => readFileSync(join(mount, path, file), 'utf8'))
-    }
-  // where the runtimes put every container, whichever controllers they use
-  const tree = mounts.get('memory') ?? mounts.get('cpu') ?? layout.trees[0]?.mountPoint ?? '/sys/fs/cgroup'
-  return {
-    version: layout.version,
-    usage: path => toCgroupUsage(layout.version, readerOf(path)),
-    detail: path => toCgroupDetail(layout.version, readerOf(path)),
-    children: path => {
-      const found = attempt(() => readdirSync(join(tree, path), { withFileTypes: true }))
-      return (found ?? []).filter(it => it.isDirectory()).map(it => it.name)
-    },
-    processes: path => {
-      const text = attempt(() => readFileSync(join(tree, path, 'cgroup.procs'), 'utf8'))
-      return (text ?? '').split('\n').filter(Boolean).map(Number)
-    },
-    madeAt: path => attempt(() => statSync(join(tree, path)).mtimeMs),
-  }
+export const toCgroupUsage = (version: 1 | 2, read: ReadCgroupFile): CgroupUsage => {
+  // version 1 measures pressure for the whole machine only
+  if (version === 1) return { ...toV1(read), psi: noPsi }
+  const psi = (controller: string) => toPsi(read(controller, `${controller}.pressure`))
+  return { ...toV2(read), psi: { cpu: psi('cpu'), memory: psi('memory'), io: psi('io') } }
 }

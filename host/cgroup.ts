@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { type CgroupLimits, type FileWrite, toV1Files, toV2Files } from './cgroup-files.ts'
 import { type CgroupLayout, type CgroupTree, toCgroupLayout } from './cgroup-layout.ts'
 import { type CgroupDriver, type CgroupName, cgroupPath, childOf, sliceOf } from './cgroup-name.ts'
-import { type CgroupFigures, readFigures } from './cgroup-read.ts'
+import { type CgroupFigures, createCgroupReader, readFigures } from './cgroup-read.ts'
 import type { Clock } from './clock.ts'
 import { isErrno } from './errno.ts'
 import type { Exec } from './exec.ts'
@@ -166,6 +166,7 @@ export const createCgroups = async ({ driver, exec, clock, layout: given }: Cgro
   if (driver === 'systemd') await refuseWithoutSystemd()
   const layout = given ?? toCgroupLayout(await readFile('/proc/self/mountinfo', 'utf8'))
   const { version, trees } = layout
+  const reader = createCgroupReader(layout)
   const slices = driver === 'systemd' ? createSlices({ exec, version }) : undefined
   const pathOf = (name: CgroupName): string => cgroupPath(name, driver)
   const dirsOf = (name: CgroupName): readonly string[] => trees.map(tree => join(tree.mountPoint, pathOf(name)))
@@ -257,7 +258,7 @@ export const createCgroups = async ({ driver, exec, clock, layout: given }: Cgro
       await writeFiles(name, limits)
     },
     exists,
-    read: name => readFigures(layout, pathOf(name)),
+    read: async name => readFigures(reader, pathOf(name)),
     children: async name => {
       const found = await Promise.all(dirsOf(name).map(subdirectories))
       const parts = found.flat().map(directory => childOf(directory, name, driver))

@@ -1,7 +1,8 @@
 // The metrics of /metrics/cadvisor that tell of one cgroup: a table of names and where each figure comes from. Pure.
 // Names, units and extra labels are those of cAdvisor as the kubelet 1.36 serves it. Left out are those of its that are always 0
 // there (load averages, states of tasks) and health, which a cgroup does not have.
-import type { CgroupDetail, CgroupUsage, Pressure } from '../../host/cgroup-usage.ts'
+import type { CgroupDetail } from '../../host/cgroup-detail.ts'
+import type { CgroupUsage, Pressure } from '../../host/cgroup-usage.ts'
 import type { InterfaceUse } from '../../host/net-dev.ts'
 import { counter, gauge, type MetricName } from './family-set.ts'
 
