@@ -9,9 +9,8 @@ import type { Log } from '../host/log.ts'
 import type { Admission } from './admit.ts'
 import { ownedConditions } from './conditions.ts'
 import type { PodSketch } from './observe.ts'
-import { preemptionDisruption, preemptionMessage, victimsFor } from './preempt.ts'
 import { qosClass } from './qos.ts'
-import { asksForResize, grantedBefore, withGranted } from './resize.ts'
+import { createRoom, type RoomDeps } from './room.ts'
 import { isAlive, nothingSeen } from './seen.ts'
 import { rfc3339, type Verdict } from './status.ts'
 import { type Ending, PodWorker, type WorkerDeps } from './worker.ts'
@@ -58,17 +57,17 @@ export const createPods = (deps: PodsDeps): Pods => {
   const rejected = new Map<string, Verdict>()
   /** Pods that were deleted and of which nothing is left here, until their source knows it too. */
   const finished = new Set<string>()
-  /** Pods that wait for the end of those that give way to them, by uid. */
-  const awaitingRoom = new Map<string, { readonly pod: Pod; readonly victims: Set<string> }>()
   const unseen = new Set<string>()
   const { promise: adopted, resolve: resolveAdopted } = Promise.withResolvers<void>()
   let started = false
+  const onEvent: RoomDeps['onEvent'] = (...event) => deps.onEvent?.(...event)
+  const active = () => [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
+  const room = createRoom({ admit: deps.admit, active, onEvent, log: deps.log })
 
   const publish = (worker: PodWorker): PodStatus => {
     const status = tell(worker)
     unseen.delete(worker.uid)
-    if (worker.phase === 'terminated') roomFrom(worker.uid)
-    if (worker.phase === 'terminated') weighResizes()
+    if (worker.phase === 'terminated') makeUseOfRoom(worker.uid)
     if (started && unseen.size === 0) resolveAdopted()
     return status
   }
@@ -79,8 +78,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const before = current?.metadata.uid === worker.uid ? current : undefined
     // What was said last, by whoever ran it before this daemon, is what goes on.
     const said = before?.status ?? worker.pod.status
-    // A pod that could not be looked at yet is not one without containers.
-    const status = worker.seen === nothingSeen && said !== undefined ? said : deps.statusOf(worker, said)
+    const status = said !== undefined && isSettled(worker) ? said : deps.statusOf(worker, said)
     deps.onLooked(worker)
     // An old pod of the same name never overwrites what is known of its successor.
     if (current !== undefined && before === undefined && workers.get(current.metadata.uid ?? '')?.phase === 'syncing')
@@ -110,8 +108,8 @@ export const createPods = (deps: PodsDeps): Pods => {
   }
 
   const newWorker = (pod: Pod): PodWorker => {
-    const onResized = (it: PodWorker) => deps.onEvent?.(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
-    const onOverdue = (it: PodWorker, { reason, message }: Verdict) => deps.onEvent?.(it.pod, 'Normal', reason, message)
+    const onResized = (it: PodWorker) => onEvent(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
+    const onOverdue = (it: PodWorker, { reason, message }: Verdict) => onEvent(it.pod, 'Normal', reason, message)
     const worker = new PodWorker(pod, { ...deps.worker, publish, onGone, onResized, onOverdue })
     workers.set(worker.uid, worker)
     return worker
@@ -120,54 +118,37 @@ export const createPods = (deps: PodsDeps): Pods => {
   const predecessor = (pod: Pod): PodWorker | undefined =>
     [...workers.values()].find(it => it.uid !== pod.metadata.uid && fullName(it.pod) === fullName(pod))
 
-  const activePods = (): readonly Pod[] => [...workers.values()].filter(it => it.phase !== 'terminated').map(it => it.pod)
-
   const begin = (pod: Pod) => {
     const uid = pod.metadata.uid ?? ''
-    if (workers.has(uid) || rejected.has(uid) || finished.has(uid) || awaitingRoom.has(uid) || predecessor(pod) !== undefined)
-      return
+    const isKnown = workers.has(uid) || rejected.has(uid) || finished.has(uid) || room.isWaiting(uid)
+    if (isKnown || predecessor(pod) !== undefined) return
     deps.onStage(pod, 'seen')
     // Of a pod that is over already nothing starts; what may be left of it is taken away.
     const ending = endingOf(pod)
     if (ending !== undefined) return newWorker(pod).end(ending)
-    // What it was granted before is what it takes up; what else it asks for is weighed like any resize.
-    const granted = grantedBefore(pod)
-    const active = activePods()
-    const answer = deps.admit(granted, active)
-    if (answer.ok) {
-      deps.onStage(pod, 'admitted')
-      const worker = newWorker(granted)
-      worker.poke()
-      return granted === pod ? undefined : take(worker, pod)
-    }
-    const victims = answer.short && victimsFor(pod, active, answer.short)
-    if (victims === undefined) reject(pod, { phase: 'Failed', reason: answer.reason, message: answer.message })
-    else makeRoom(pod, victims)
+    const answer = room.ask(pod)
+    if (answer.is === 'refused') return reject(pod, answer.verdict)
+    if (answer.is === 'waiting') return giveWay(answer.victims, answer.verdict)
+    deps.onStage(pod, 'admitted')
+    const worker = newWorker(answer.pod)
+    worker.poke()
+    if (answer.pod !== pod) take(worker, pod)
   }
 
-  /** Ends pods so that one which the node needs more can have their place; it is admitted when they are over. */
-  const makeRoom = (pod: Pod, victims: readonly Pod[]) => {
-    const { uid = '' } = pod.metadata
-    awaitingRoom.set(uid, { pod, victims: new Set(victims.map(it => it.metadata.uid ?? '')) })
-    const verdict: Verdict = {
-      phase: 'Failed',
-      reason: 'Preempting',
-      message: preemptionMessage,
-      disruption: preemptionDisruption,
-    }
+  const giveWay = (victims: readonly Pod[], verdict: Verdict) => {
     for (const victim of victims) {
-      deps.log.warn({ pod: fullName(victim), for: fullName(pod) }, 'a pod gives way to one that the node needs')
-      deps.onEvent?.(victim, 'Warning', verdict.reason, verdict.message)
-      const ending = { grace: graceOf(victim), why: preemptionMessage, removed: false, verdict }
+      const ending = { grace: graceOf(victim), why: verdict.message, removed: false, verdict }
       workers.get(victim.metadata.uid ?? '')?.end(ending)
     }
   }
 
-  const roomFrom = (ended: string) => {
-    for (const [uid, { pod, victims }] of awaitingRoom) {
-      if (!victims.delete(ended) || victims.size > 0) continue
-      awaitingRoom.delete(uid)
-      begin(pod)
+  /** A pod has ended: those that waited for its room, and resizes that were put off. */
+  const makeUseOfRoom = (ended: string) => {
+    for (const pod of room.ended(ended)) begin(pod)
+    for (const worker of workers.values()) {
+      if (worker.resize.pending?.reason !== 'Deferred' || worker.phase !== 'syncing') continue
+      const pod = deps.wanted.get(namespaceOf(worker.pod), worker.pod.metadata.name)
+      if (pod?.metadata.uid === worker.uid) take(worker, pod)
     }
   }
 
@@ -176,7 +157,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     rejected.set(uid, verdict)
     deps.onStage(pod, 'rejected', `${verdict.reason}: ${verdict.message}`)
     deps.log.warn({ pod: fullName(pod), reason: verdict.reason }, `the pod was rejected: ${verdict.message}`)
-    deps.onEvent?.(pod, 'Warning', verdict.reason, verdict.message)
+    onEvent(pod, 'Warning', verdict.reason, verdict.message)
     const status: PodStatus = {
       phase: verdict.phase,
       reason: verdict.reason,
@@ -197,48 +178,23 @@ export const createPods = (deps: PodsDeps): Pods => {
     const uid = pod.metadata.uid ?? ''
     forgetRejected(pod)
     finished.delete(uid)
-    awaitingRoom.delete(uid)
+    room.forget(uid)
     workers.get(uid)?.end({ grace: graceOf(pod), why, removed: true })
-  }
-
-  /** The pod with the resources that it may have from now on: those that it asks for where there is room, else those it has. */
-  const granted = (worker: PodWorker, pod: Pod): Pod => {
-    const { pending, inProgress } = worker.resize
-    if (!asksForResize(pod, worker.pod)) {
-      worker.resize = inProgress === undefined ? {} : { inProgress }
-      return pod
-    }
-    const { generation = 0 } = pod.metadata
-    const answer = deps.admit(pod, activePods())
-    if (answer.ok) {
-      worker.resize = { inProgress: { generation } }
-      deps.onEvent?.(pod, 'Normal', 'ResizeStarted', 'Pod resize started')
-      return pod
-    }
-    const reason = deps.admit(pod, []).ok ? 'Deferred' : 'Infeasible'
-    worker.resize = { ...worker.resize, pending: { reason, message: answer.message, generation } }
-    if (pending?.reason !== reason || pending.generation !== generation)
-      deps.onEvent?.(pod, 'Warning', `Resize${reason}`, `Pod resize ${reason}: ${answer.message}`)
-    return withGranted(pod, worker.pod)
-  }
-
-  /** Room came free: resizes that waited for it are weighed again. */
-  const weighResizes = () => {
-    for (const worker of workers.values()) {
-      if (worker.resize.pending?.reason !== 'Deferred' || worker.phase !== 'syncing') continue
-      const pod = deps.wanted.get(namespaceOf(worker.pod), worker.pod.metadata.name)
-      if (pod?.metadata.uid === worker.uid) take(worker, pod)
-    }
   }
 
   /** A newer version of a pod that has a worker: what it says of the node's own doing is no news to the node. */
   const take = (worker: PodWorker, pod: Pod) => {
     const { pod: before, resize } = worker
     const ending = endingOf(pod)
-    const next = ending === undefined ? granted(worker, pod) : pod
-    if (ending !== undefined || same(before.spec, next.spec)) worker.pod = next
-    else worker.update(next)
-    if (ending !== undefined) worker.end(ending)
+    if (ending !== undefined) {
+      worker.pod = pod
+      worker.end(ending)
+    } else {
+      const granted = room.resize(before, resize, pod)
+      worker.resize = granted.state
+      if (same(before.spec, granted.pod.spec)) worker.pod = granted.pod
+      else worker.update(granted.pod)
+    }
     const { labels, annotations, generation } = pod.metadata
     const remarked = !same([before.metadata.labels, before.metadata.annotations], [labels, annotations])
     if (remarked) deps.onMarksChanged?.(worker)
@@ -259,8 +215,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const uid = after.metadata.uid ?? ''
     const worker = workers.get(uid)
     if (worker !== undefined) return worker.ending?.removed === true && !isDeleted(after) ? undefined : take(worker, after)
-    const waiting = awaitingRoom.get(uid)
-    if (waiting !== undefined) return void awaitingRoom.set(uid, { ...waiting, pod: after })
+    if (room.isWaiting(uid)) return room.renew(after)
     if (!rejected.has(uid)) return begin(after)
     if (!isDeleted(after)) return
     finished.add(uid)
@@ -312,6 +267,12 @@ const held = ({ seen }: PodWorker, status: PodStatus, before: PodStatus | undefi
     ...(before?.reason !== undefined && { reason: before.reason }),
     ...(before?.message !== undefined && { message: before.message }),
   }
+}
+
+/** A pod that could not be looked at yet is not one without containers; of one that was over before, there is no more to say. */
+const isSettled = ({ seen, pod: { status } }: PodWorker): boolean => {
+  const isRunning = status?.containerStatuses?.some(it => it.state?.running !== undefined) === true
+  return seen === nothingSeen || (isTerminal(status?.phase) && seen.containers.length === 0 && !isRunning)
 }
 
 const isTerminal = (phase: PodPhase | undefined): boolean => phase === 'Succeeded' || phase === 'Failed'

@@ -101,6 +101,10 @@ for (const [name, wanted, expected] of [
     t.equal(resizeAction(container('a', { resizePolicy }), current, wanted), expected)
   })
 
+t.test('a runtime that does not tell what is in force is told what is granted', async t =>
+  t.equal(resizeAction(container('a'), running('a'), inForce), 'update'),
+)
+
 t.test('figures that are coarser than what was granted are told as it was granted', async t =>
   t.same(resourcesInForce(container('a', { resources: sized('100m') }), inForce), sized('100m')),
 )

@@ -66,10 +66,11 @@ export const grantedBefore = (pod: Pod): Pod => {
   return asksForResize(pod, granted) ? granted : pod
 }
 
-/** What has to be done so that a running container has what it was granted. */
+/** What has to be done so that a running container has what it was granted. A runtime that tells no figures is told them: once, by its owner. */
 export const resizeAction = (container: Container, current: ContainerSeen, wanted: LinuxContainerResources): ResizeAction => {
   const { resources: actual } = current
-  if (current.state !== 'running' || actual === undefined) return 'none'
+  if (current.state !== 'running') return 'none'
+  if (actual === undefined) return 'update'
   const cpu = (wanted.cpuShares ?? 0) !== actual.cpuShares || (wanted.cpuQuota ?? 0) !== actual.cpuQuota
   const memory = (wanted.memoryLimitInBytes ?? 0) !== actual.memoryLimitInBytes
   const restarts = (resource: string) =>

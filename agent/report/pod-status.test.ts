@@ -184,3 +184,65 @@ t.test('an ephemeral container runs beside the others and is not started again',
   t.match(told('web')?.status?.ephemeralContainerStatuses, [{ state: { terminated: { exitCode: 0 } } }])
   t.equal(told('web')?.status?.phase, 'Running')
 })
+
+t.test('a pod that was rejected stays as it was told over a restart of the daemon', async t => {
+  const first = clusterSetup({ maxPods: 0 })
+  first.api.put(pods, boundPod('web'))
+  await first.settle()
+  first.stop()
+  const before = first.told('web')?.status
+  first.api.clearCalls()
+  const second = clusterSetup({ after: first, api: first.api })
+  await second.settle()
+  t.same(second.told('web')?.status, before)
+  t.same(second.writes(), [])
+})
+
+t.test('a runtime that does not answer at the start takes nothing back of what was told', async t => {
+  const first = clusterSetup()
+  first.api.put(pods, boundPod('web'))
+  await first.settle()
+  first.stop()
+  first.api.clearCalls()
+  const second = clusterSetup({ after: first, api: first.api })
+  first.cri.fail('podSandboxStatus', new Fault('runtime-timeout', 'no answer'), 5)
+  await second.settle()
+  t.same(second.writes(), [])
+  t.equal(second.told('web')?.status?.phase, 'Running')
+})
+
+t.test('a pod that somebody else declares failed is ended and stays failed', async t => {
+  const { api, settle, told, cri } = clusterSetup()
+  api.put(pods, boundPod('web'))
+  await settle()
+  const now = told('web')!
+  api.put(pods, { ...now, status: { ...now.status!, phase: 'Failed', reason: 'NodeShutdown' } })
+  await settle()
+  t.equal(cri.container('a')?.state, 'CONTAINER_EXITED')
+  t.match(told('web')?.status, { phase: 'Failed', reason: 'NodeShutdown', containerStatuses: [{ state: { terminated: {} } }] })
+  t.match(condition(told('web'), 'Ready'), { status: 'False', reason: 'PodFailed' })
+})
+
+t.test('a pod that is deleted before its container ever ran ends as Failed', async t => {
+  const { api, settle, told, cri } = clusterSetup()
+  cri.fail('pullImage', new Fault('image-pull', 'no such image', { reason: 'ErrImagePull' }), 99)
+  api.put(pods, boundPod('web', { containers: [container('missing')] }))
+  await settle()
+  const last: (string | undefined)[] = []
+  api.follow<Pod>(pods, (before, after) => void (after === undefined && last.push(before?.status?.phase)))
+  await api.delete({ resource: pods, namespace: 'default', name: 'web' })
+  await settle()
+  t.equal(told('web'), undefined)
+  t.same(last, ['Failed'])
+})
+
+t.test('labels that change are shown without a restart or a look at the runtime', async t => {
+  const { api, settle, told, cri } = clusterSetup()
+  api.put(pods, boundPod('web'))
+  await settle()
+  const asked = cri.calls.length
+  const now = told('web')!
+  api.put(pods, { ...now, metadata: { ...now.metadata, labels: { a: 'b' } } })
+  await settle()
+  t.equal(cri.calls.length, asked)
+})
