@@ -84,13 +84,14 @@ export const createStats = (deps: StatsDeps): Stats => {
   const parentOf = safely(deps.parentOf)
   const pods = () => deps.pods.list()
   const { podsCgroup, systemCgroups } = systemCgroupsOf(deps)
-  const slow = createSlowFigures({ clock })
-  const storage = createStorage({ rootDir, podLogsDir, cri, slow, clock })
+  const folders = createSlowFigures({ clock })
+  const runtimeFigures = createSlowFigures({ clock })
+  const storage = createStorage({ rootDir, podLogsDir, cri, folders, runtimeFigures, clock })
   const { sample } = createSampler({ reader, host, pods, parentOf, systemCgroups, cri, clock })
   const cadvisor = createCadvisor({
     ...{ reader, host, machine, pods, parentOf, podsCgroup, systemCgroups, cri, storage, clock },
     version: deps.version,
-    sandboxImage: () => slow.get('sandbox image', () => readSandboxImage(cri)).then(it => it ?? ''),
+    sandboxImage: () => runtimeFigures.get('sandbox image', () => readSandboxImage(cri)).then(it => it ?? ''),
   })
 
   let timer: Timer | undefined
@@ -131,7 +132,7 @@ export const createStats = (deps: StatsDeps): Stats => {
     const extras = await Promise.all(
       found.pods.map(async it => [it.pod.metadata.uid ?? '', await extrasOf(it, nodeStorage)] as const),
     )
-    slow.prune()
+    folders.prune()
     const node = {
       storage: nodeStorage,
       network: readNetwork('self'),

@@ -44,7 +44,9 @@ export interface StorageDeps {
   readonly rootDir: string
   readonly podLogsDir: string
   readonly cri: Pick<Cri, 'imageFsInfo' | 'listContainerStats'>
-  readonly slow: SlowFigures
+  /** Of folders, and of the runtime: one that has to walk a large folder must not keep the other waiting. */
+  readonly folders: SlowFigures
+  readonly runtimeFigures: SlowFigures
   readonly clock: Clock
 }
 
@@ -62,7 +64,7 @@ const withSize = (fs: FsStats | undefined, size: Size | undefined): FsStats | un
   return { ...rest, ...size }
 }
 
-export const createStorage = ({ rootDir, podLogsDir, cri, slow, clock }: StorageDeps): Storage => {
+export const createStorage = ({ rootDir, podLogsDir, cri, folders, runtimeFigures, clock }: StorageDeps): Storage => {
   const fileSystem = async (folder: string): Promise<FsStats | undefined> => {
     const found = await statfs(folder).catch(() => undefined)
     if (found === undefined) return undefined
@@ -79,7 +81,7 @@ export const createStorage = ({ rootDir, podLogsDir, cri, slow, clock }: Storage
   }
 
   const sizeOf = async (folder: string): Promise<Size | undefined> => {
-    const found = await slow.get(folder, () => diskUsage(folder))
+    const found = await folders.get(folder, () => diskUsage(folder))
     return found && { usedBytes: found.bytes, inodesUsed: found.inodes }
   }
 
@@ -90,7 +92,7 @@ export const createStorage = ({ rootDir, podLogsDir, cri, slow, clock }: Storage
   }
 
   const writableLayers = async (): Promise<ReadonlyMap<string, FilesystemUsage>> => {
-    const found = await slow.get('writable layers', () => cri.listContainerStats())
+    const found = await runtimeFigures.get('writable layers', () => cri.listContainerStats())
     return new Map(
       (found ?? []).flatMap(it => (it.writableLayer === null ? [] : [[it.attributes.id, it.writableLayer] as const])),
     )
