@@ -16,7 +16,7 @@ import { createHostFigures, type HostFigures, ownCgroup } from './host-figures.t
 import { toResourceFamilies } from './resource-metrics.ts'
 import { createSampler, lacksRates, type NodeSample, type PodSample } from './sample.ts'
 import { createSlowFigures } from './slow.ts'
-import { createStorage } from './storage.ts'
+import { createStorage, type NodeStorage, type Storage } from './storage.ts'
 import { type PodExtras, toSummary } from './summary.ts'
 import type { Summary } from './wire.ts'
 
@@ -77,6 +77,45 @@ const systemCgroupsOf = ({ systemCgroups, cgroupRoot, cgroupDriver }: StatsDeps)
   return { podsCgroup, systemCgroups: { ...systemCgroups, kubelet, pods: podsCgroup } }
 }
 
+/** Samples with rates: the first one waits a moment for its second reading, those that follow soon find an earlier one. */
+const createRatedSampling = (sample: () => Promise<NodeSample>, clock: Clock) => {
+  let timer: Timer | undefined
+  let askedAt = Number.NEGATIVE_INFINITY
+  const tick = () => {
+    timer = undefined
+    if (clock.monotonic() - askedAt > watchedMs) return
+    timer = clock.after(backgroundMs, tick)
+    sample().catch(() => undefined)
+  }
+  return {
+    sample: async (): Promise<NodeSample> => {
+      askedAt = clock.monotonic()
+      timer ??= clock.after(backgroundMs, tick)
+      const first = await sample()
+      if (!lacksRates(first)) return first
+      await clock.sleep(firstSpanMs)
+      return sample()
+    },
+    close: () => timer?.cancel(),
+  }
+}
+
+/** What the summary tells of a pod beside processor and memory. */
+const createExtras =
+  (reader: CgroupReader, storage: Storage) =>
+  async (it: PodSample, node: NodeStorage): Promise<PodExtras> => {
+    const ids = new Map(it.containers.map(({ name, id }) => [name, id]))
+    const groups = [it.sandboxPath, ...it.containers.map(container => container.path)].filter(path => path !== undefined)
+    const processes = groups.flatMap(path => reader.processes(path))
+    // every process of the pod is in its network; the sandbox's, which is the first, lives as long as the pod
+    const [pid] = processes
+    return {
+      storage: await storage.pod(it.pod, ids, node),
+      network: pid === undefined ? undefined : readNetwork(pid),
+      processes: processes.length,
+    }
+  }
+
 export const createStats = (deps: StatsDeps): Stats => {
   const { nodeName, rootDir, podLogsDir, cri, clock, machine } = deps
   const reader = deps.reader ?? createCgroupReader(toCgroupLayout(readFileSync('/proc/self/mountinfo', 'utf8')))
@@ -94,38 +133,11 @@ export const createStats = (deps: StatsDeps): Stats => {
     sandboxImage: () => runtimeFigures.get('sandbox image', () => readSandboxImage(cri)).then(it => it ?? ''),
   })
 
-  let timer: Timer | undefined
-  let askedAt = Number.NEGATIVE_INFINITY
-  const tick = () => {
-    timer = undefined
-    if (clock.monotonic() - askedAt > watchedMs) return
-    timer = clock.after(backgroundMs, tick)
-    sample().catch(() => undefined)
-  }
-  const sampleWithRates = async (): Promise<NodeSample> => {
-    askedAt = clock.monotonic()
-    timer ??= clock.after(backgroundMs, tick)
-    const first = await sample()
-    if (!lacksRates(first)) return first
-    await clock.sleep(firstSpanMs)
-    return sample()
-  }
-
-  const extrasOf = async (it: PodSample, nodeStorage: Awaited<ReturnType<typeof storage.node>>): Promise<PodExtras> => {
-    const ids = new Map(it.containers.map(({ name, id }) => [name, id]))
-    const groups = [it.sandboxPath, ...it.containers.map(container => container.path)].filter(path => path !== undefined)
-    const processes = groups.map(path => reader.processes(path))
-    // every process of the pod is in its network; the sandbox's lives as long as the pod
-    const pid = processes.flat()[0]
-    return {
-      storage: await storage.pod(it.pod, ids, nodeStorage),
-      network: pid === undefined ? undefined : readNetwork(pid),
-      processes: processes.flat().length,
-    }
-  }
+  const rated = createRatedSampling(sample, clock)
+  const extrasOf = createExtras(reader, storage)
 
   const summary = async (only = false): Promise<Summary> => {
-    const found = await sampleWithRates()
+    const found = await rated.sample()
     const common = { nodeName, bootedAt: host.bootedAt, sample: found }
     if (only) return toSummary(common)
     const nodeStorage = await storage.node()
@@ -144,10 +156,10 @@ export const createStats = (deps: StatsDeps): Stats => {
 
   return {
     summary,
-    sample: sampleWithRates,
+    sample: rated.sample,
     resourceMetrics: async () => toExposition(toResourceFamilies(await sample().catch(() => undefined))),
     cadvisorMetrics: async () => toExposition(await cadvisor.families()),
-    close: () => timer?.cancel(),
+    close: rated.close,
   }
 }
 
