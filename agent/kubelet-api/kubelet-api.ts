@@ -2,25 +2,22 @@
 // Puts the parts together and owns their life; what a path answers is routes.ts's, who may ask gate.ts's.
 import { createServer, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
-import type { Duplex } from 'node:stream'
 import type { KubeApi } from '../../api/kube/api.ts'
 import type { Clock } from '../../host/clock.ts'
-import { describe, isFault } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'
 import type { AgentConfig } from '../config/agent-config.ts'
-import { tunnel } from '../server/tunnel.ts'
 import type { NodeView } from '../server/view.ts'
-import { type Answer, type Ask, type Handler, notFound, refuse } from './answer.ts'
+import { type Handler, notFound } from './answer.ts'
 import { type ClientCas, openClientCas } from './client-cas.ts'
 import { createGate, type Gate } from './gate.ts'
 import { type HealthChecks, serveHealth } from './health.ts'
-import { connectionLimits, createResponder, refuseUpgrade, settle, toAsk } from './http.ts'
+import { connectionLimits, createResponder } from './http.ts'
 import { createListener } from './listener.ts'
-import { type OnRequest, requestLabels } from './request-labels.ts'
+import type { OnRequest } from './request-labels.ts'
 import { createRoutes, type RouteDeps } from './routes.ts'
 import { createSecureServer, type SecureServer, type ServingCertificate } from './secure.ts'
-import { planStream } from './streams.ts'
 import { toTlsOptions } from './tls-options.ts'
+import { createUpgrade } from './upgrade.ts'
 
 export interface KubeletApiDeps {
   readonly config: Pick<AgentConfig, 'nodeName' | 'rootDir' | 'kubelet'>
@@ -138,35 +135,10 @@ const serveSecure = (
   const respond = createResponder(request => guard(request, routes), { serverType: 'readwrite', onRequest, log })
   server.on('request', (request, response) => void respond(request, response))
 
-  const hasStreams = config.kubelet.enableDebuggingHandlers
-  const idleMs = config.kubelet.streamingConnectionIdleTimeout
-  const upgrade = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
-    const away = new AbortController()
-    const ask = toAsk(request, away.signal)
-    const ended = onRequest?.(requestLabels(request.method ?? '', ask?.segments ?? [], 'readwrite'))
-    socket.on('error', () => undefined)
-    socket.on('close', () => {
-      away.abort()
-      ended?.()
-    })
-    const refusal = await settle(guard(request, hasStreams ? joinStream : routes), ask, log)
-    if (refusal !== joined && !socket.destroyed) refuseUpgrade(socket, refusal, clock)
-
-    async function joinStream(it: Ask): Promise<Answer> {
-      const plan = await planStream(it, { view, cri })
-      if ('refusal' in plan) return plan.refusal
-      try {
-        await tunnel(plan.url, { request, socket, head }, { clock, idleMs })
-        return joined
-      } catch (error) {
-        if (!isFault(error, 'runtime-away')) throw error
-        log.warn({ err: error, path: it.path }, describe(error))
-        return refuse(502, describe(error))
-      }
-    }
-  }
+  const upgrade = createUpgrade({
+    ...{ guard, view, cri, onRequest, clock, log },
+    idleMs: config.kubelet.streamingConnectionIdleTimeout,
+    ...(!config.kubelet.enableDebuggingHandlers && { instead: routes }),
+  })
   server.on('upgrade', (request, socket, head) => void upgrade(request, socket, head))
 }
-
-/** Not sent: the connection belongs to the tunnel. */
-const joined: Answer = refuse(101, '')
