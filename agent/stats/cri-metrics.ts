@@ -104,10 +104,8 @@ const createStarts = ({ metrics, pods }: CriMetricsDeps) => {
   }
 }
 
-/** The same runtime, whose calls are counted. */
-export const measureCri = (cri: Cri, deps: CriMetricsDeps): Cri => {
-  const { metrics, clock } = deps
-  const starts = createStarts(deps)
+/** Every call that has an end, counted and timed. */
+const measureCalls = (cri: Cri, { metrics, clock }: CriMetricsDeps): Pick<Cri, Call> => {
   const labels = ['operation_type'] as const
   const calls = metrics.counter('kubelet_runtime_operations_total', 'Calls to the container runtime', labels)
   const errors = metrics.counter('kubelet_runtime_operations_errors_total', 'Calls to the container runtime that failed', labels)
@@ -132,13 +130,19 @@ export const measureCri = (cri: Cri, deps: CriMetricsDeps): Cri => {
         times.observe({ operation_type }, (clock.monotonic() - began) / 1000)
       }
     }
-  const measured = Object.fromEntries(
+  return Object.fromEntries(
     Object.entries(operations).map(([method, operation]) => [
       method,
       measure(operation, (...args) => (cri[method as Call] as (...args: readonly unknown[]) => Promise<unknown>)(...args)),
     ]),
   ) as Pick<Cri, Call>
+}
 
+/** The same runtime, whose calls are counted. */
+export const measureCri = (cri: Cri, deps: CriMetricsDeps): Cri => {
+  const { clock } = deps
+  const starts = createStarts(deps)
+  const measured = measureCalls(cri, deps)
   return {
     ...cri,
     ...measured,

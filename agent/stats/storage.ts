@@ -64,21 +64,24 @@ const withSize = (fs: FsStats | undefined, size: Size | undefined): FsStats | un
   return { ...rest, ...size }
 }
 
-export const createStorage = ({ rootDir, podLogsDir, cri, folders, runtimeFigures, clock }: StorageDeps): Storage => {
-  const fileSystem = async (folder: string): Promise<FsStats | undefined> => {
-    const found = await statfs(folder).catch(() => undefined)
-    if (found === undefined) return undefined
-    const { bsize, blocks, bfree, bavail, files, ffree } = found
-    return {
-      time: rfc3339(clock.now()),
-      availableBytes: bavail * bsize,
-      capacityBytes: blocks * bsize,
-      usedBytes: (blocks - bfree) * bsize,
-      inodesFree: ffree,
-      inodes: files,
-      inodesUsed: files - ffree,
-    }
+/** The file system that holds a folder; undefined when there is no such folder. */
+const fileSystemOf = async (folder: string, clock: Clock): Promise<FsStats | undefined> => {
+  const found = await statfs(folder).catch(() => undefined)
+  if (found === undefined) return undefined
+  const { bsize, blocks, bfree, bavail, files, ffree } = found
+  return {
+    time: rfc3339(clock.now()),
+    availableBytes: bavail * bsize,
+    capacityBytes: blocks * bsize,
+    usedBytes: (blocks - bfree) * bsize,
+    inodesFree: ffree,
+    inodes: files,
+    inodesUsed: files - ffree,
   }
+}
+
+export const createStorage = ({ rootDir, podLogsDir, cri, folders, runtimeFigures, clock }: StorageDeps): Storage => {
+  const fileSystem = (folder: string) => fileSystemOf(folder, clock)
 
   const sizeOf = async (folder: string): Promise<Size | undefined> => {
     const found = await folders.get(folder, () => diskUsage(folder))
