@@ -67,6 +67,8 @@ export interface Agent {
   readonly follower: ReturnType<typeof createFollower>
   /** Waits for the runtime and for every source, then adopts what runs and starts what is missing. */
   start(signal: AbortSignal): Promise<void>
+  /** Ends a pod that takes what the node needs; its status says Evicted and why. */
+  evict(pod: Pod, message: string): void
   /** What the pod's volumes show has changed. */
   refreshVolumes(podUid: string): void
   stop(): void
@@ -191,6 +193,11 @@ export const createAgent = (deps: AgentDeps): Agent => {
       live.markSynced()
       prober.restore([])
       catchUp(deps, pods, found.keys())
+    },
+    evict: (pod, message) => {
+      deps.onEvent(pod, 'Warning', 'Evicted', message)
+      const verdict = { phase: 'Failed', reason: 'Evicted', message } as const
+      pods.worker(pod.metadata.uid ?? '')?.end({ grace: 1, why: message, removed: false, verdict })
     },
     refreshVolumes: podUid => {
       const worker = pods.worker(podUid)

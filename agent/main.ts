@@ -35,7 +35,7 @@ import { keepTrying, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
 import { findNodeAddresses } from './report/node-address.ts'
-import { createRuntime, housekeepingOf, type PodsStart, startPods } from './running.ts'
+import { createRuntime, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
 import { type CniFolders, readCgroupDriver } from './runtime-facts.ts'
 import type { Self } from './self.ts'
 import { createView } from './server/node-view.ts'
@@ -89,6 +89,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   if (parts === undefined) return 0
   const { runtime, machinery, manifests, membership, network, services, agent, server, reporting } = parts
   const housekeeping = housekeepingOf({ config, runtime, agent, clock, log }, parts.wanted)
+  const storageWatch = storageWatchOf({ config, runtime, agent, clock, log })
   await server.listen()
   const installNetwork: PodsStart['installNetwork'] = async (folders, sandboxIds) => {
     await network.install(folders, sandboxIds)
@@ -101,10 +102,12 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),
   )
   housekeeping.start()
+  storageWatch?.start()
   await signalled
   log.info({}, 'stopping; pods and Services go on')
   stopping.abort(new Error('the daemon is stopping'))
   housekeeping.stop()
+  storageWatch?.stop()
   agent.stop()
   manifests.stop()
   await reporting?.stop()
@@ -144,6 +147,10 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
   const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
   const podRanges = membership?.podRanges.known ?? Promise.resolve(standaloneRanges(config))
   const network = await createPodNetwork(config, podRanges, timeline, log)
+  if (membership) {
+    const { followClusterRanges } = await import('./cluster/pod-ranges.ts')
+    followClusterRanges(membership.nodes, { clock, onChange: ranges => void network.exempt(ranges) })
+  }
   const services = await startServices({ config, manifests, membership, live, self: machinery.self, network, podRanges, log })
   const wanted = membership?.wanted ?? manifests.pods
   const shared = { config, manifests, runtime, machinery, live, timeline, clock, log }
@@ -197,6 +204,8 @@ interface PodNetwork {
    * is done when they are, and pods that need addresses wait for it.
    */
   install(folders: CniFolders, sandboxIds: Iterable<string>): Promise<void>
+  /** Pods that talk to these ranges are seen there with their own address. */
+  exempt(ranges: readonly string[]): Promise<void>
   /** Puts back what somebody else took away of our rules. */
   repair(): void
   close(): Promise<void>
@@ -223,13 +232,17 @@ const createPodNetwork = async (
     if (healed.length > 0) cniLog.warn({ interfaces: healed }, 'somebody else removed interfaces; they were made anew')
   }
   let links: LinkMonitor | undefined
+  let exempted: readonly string[] = config.proxy.config.clusterCIDRs
+  let isUp: { readonly podCIDRs: readonly string[]; readonly folders: CniFolders } | undefined
   const putUp = async (podCIDRs: readonly string[], folders: CniFolders): Promise<void> => {
+    isUp = { podCIDRs, folders }
     const installed = await installPlugin({
       ...folders,
       socket: config.socket,
       standalone: program,
       podCIDRs,
       dataDir: cniDataDir(config),
+      ...(exempted.length > 0 && { nonMasqueradeCIDRs: exempted }),
     })
     cniLog.info({ ...installed, ...folders }, 'network plugin installed')
     if (installed.conflist === 'foreign')
@@ -268,6 +281,11 @@ const createPodNetwork = async (
       const released = await cni.releaseUnknown(sandboxIds)
       if (released.length > 0) cniLog.info({ released: released.length }, 'released the addresses of sandboxes that are gone')
       follow()
+    },
+    exempt: async found => {
+      if (config.proxy.config.clusterCIDRs.length > 0) return
+      exempted = found
+      if (isUp !== undefined) await putUp(isUp.podCIDRs, isUp.folders).catch(sorry)
     },
     repair: () => void ensureBase(),
     close: () => {

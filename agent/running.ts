@@ -15,6 +15,8 @@ import type { Machinery } from './machinery.ts'
 import { whenRuntimeAnswers } from './patience.ts'
 import { createLogRotation } from './rotate.ts'
 import { type CniFolders, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
+import { diskUsage } from './stats/disk-usage.ts'
+import { createStorageWatch, type StorageWatch } from './storage-watch.ts'
 
 export const createRuntime = (config: AgentConfig, clock: Clock, log: Log): Cri =>
   createCri({
@@ -48,6 +50,22 @@ export const housekeepingOf = ({ config, runtime, agent, clock, log }: RunningDe
     rotationMs: config.containerLogMonitorInterval,
     images: imageGcSettings(config),
   })
+
+/** Undefined where the configuration says that nobody is held to what they may keep on the disk. */
+export const storageWatchOf = ({ config, runtime, agent, clock, log }: RunningDeps): StorageWatch | undefined =>
+  config.kubelet.localStorageCapacityIsolation
+    ? createStorageWatch({
+        pods: () =>
+          agent.pods
+            .workers()
+            .filter(it => it.phase === 'syncing')
+            .map(it => it.pod),
+        measure: async path => (await diskUsage(path))?.bytes,
+        ...{ runtime, rootDir: config.rootDir, podLogsDir: config.podLogsDir, clock, log: log.child({ part: 'storage' }) },
+        sharesImageDisk: true,
+        onExceeded: agent.evict,
+      })
+    : undefined
 
 export interface PodsStart extends RunningDeps {
   readonly machinery: Machinery

@@ -14,6 +14,7 @@ import { createIdentity, type Identity } from '../identity/identity.ts'
 import { makeX509Apart } from '../identity/x509-apart.ts'
 import type { NodeObject } from '../node.ts'
 import { createEventRecorder, type EventRecorder } from '../report/events.ts'
+import { trimToRoutes } from '../routes/routes.ts'
 import { type ClusterPods, createClusterPods } from '../sources/cluster.ts'
 import type { ManifestSources } from '../sources/manifests.ts'
 import { openObjectMemory } from '../sources/object-memory.ts'
@@ -46,6 +47,8 @@ export interface Membership {
   readonly apiserverPods: Reflector<Pod>
   readonly services: Reflector<Service>
   readonly endpointSlices: Reflector<EndpointSlice>
+  /** All Nodes, as far as routes to their pods need them; empty without the right to list them. */
+  readonly nodes: Reflector<NodeObject>
   /** The one Node that is this one. */
   readonly node: Reflector<NodeObject>
   readonly objects: PodObjects
@@ -108,6 +111,7 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
   })
   objects.follow(wanted)
   const node = reflect<NodeObject>(nodes, { fieldSelector: `metadata.name=${nodeName}` })
+  const allNodes = reflect<NodeObject>(nodes, { trim: trimToRoutes })
   const podRanges = await openPodRanges({ path: join(stateDir, 'pod-ranges.json'), node, clock, log })
   const serviceSources = {
     services: reflect<Service>(services, { labelSelector: routed }),
@@ -119,13 +123,13 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
     burst: kubelet.eventBurst,
   })
   return {
-    ...{ client, identity, recorder, wanted, apiserverPods, ...serviceSources, node, objects, podRanges },
+    ...{ client, identity, recorder, wanted, apiserverPods, ...serviceSources, nodes: allNodes, node, objects, podRanges },
     stop: async () => {
       await recorder.flush(1_000)
       recorder.stop()
       wanted.stop()
       objects.stop()
-      for (const it of [apiserverPods, node, serviceSources.services, serviceSources.endpointSlices]) it.stop()
+      for (const it of [apiserverPods, node, allNodes, serviceSources.services, serviceSources.endpointSlices]) it.stop()
       await Promise.all([forget?.(), memory.flush(), podRanges.flush(), identity.stop()])
       client.close()
     },

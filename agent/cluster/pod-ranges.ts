@@ -1,9 +1,10 @@
 // The ranges that this node's pods get their addresses from, as the controller manager wrote them into the Node; remembered, so that a
 // node that starts while the apiserver is away gives its pods addresses all the same. They never change in the life of a Node.
 import type { Source } from '../../api/source.ts'
-import type { Clock } from '../../host/clock.ts'
+import type { Clock, Timer } from '../../host/clock.ts'
 import { Fault } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'
+import { byText } from '../../host/order.ts'
 import { openStateFile } from '../../host/state-file.ts'
 import type { NodeObject } from '../node.ts'
 import { podCIDRsOf } from '../report/node-object.ts'
@@ -23,6 +24,9 @@ export interface PodRangesDeps {
   readonly clock: Pick<Clock, 'after'>
   readonly log: Log
 }
+
+/** Between the first of many changes and what comes of them. */
+const gatherMs = 500
 
 const parse = (text: string): readonly string[] => {
   const value: unknown = JSON.parse(text)
@@ -61,5 +65,34 @@ export const openPodRanges = async ({ path, node, clock, log }: PodRangesDeps): 
     },
     known,
     flush: file.flush,
+  }
+}
+
+/**
+ * Tells which ranges the pods of all other nodes have, now and after each change: what goes there keeps its pod's address.
+ * Returns how to stop.
+ */
+export const followClusterRanges = (
+  nodes: Source<NodeObject>,
+  { clock, onChange }: { readonly clock: Pick<Clock, 'after'>; readonly onChange: (ranges: readonly string[]) => void },
+): (() => void) => {
+  let told = ''
+  let timer: Timer | undefined
+  const tell = () => {
+    timer = undefined
+    const ranges = [...new Set(nodes.list().flatMap(podCIDRsOf))].sort(byText)
+    if (ranges.join() === told) return
+    told = ranges.join()
+    onChange(ranges)
+  }
+  const stop = nodes.subscribe({
+    // Nodes come in crowds: at the start, and when a cluster grows.
+    changed: () => {
+      timer ??= clock.after(gatherMs, tell)
+    },
+  })
+  return () => {
+    timer?.cancel()
+    stop()
   }
 }

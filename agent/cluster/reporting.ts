@@ -2,8 +2,6 @@
 // the kubelet API. Puts these parts together and owns their life; each of them knows by itself how to go on without an apiserver.
 
 import type { Cri } from '../../api/cri/cri.ts'
-import { nodes } from '../../api/kube/api.ts'
-import { createReflector } from '../../api/kube/reflector.ts'
 import type { Source } from '../../api/source.ts'
 import type { Pod } from '../../api/types.ts'
 import { connectedNetworks } from '../../host/addresses.ts'
@@ -16,7 +14,6 @@ import type { Log } from '../../host/log.ts'
 import type { AgentConfig } from '../config/agent-config.ts'
 import { createKubeletApi } from '../kubelet-api/kubelet-api.ts'
 import type { Machinery } from '../machinery.ts'
-import type { NodeObject } from '../node.ts'
 import { keepTrying } from '../patience.ts'
 import { createLeaseKeeper } from '../report/lease.ts'
 import { createMirrors } from '../report/mirror.ts'
@@ -25,10 +22,10 @@ import { podCIDRTroubles } from '../report/node-object.ts'
 import { createNodeReporter } from '../report/node-reporter.ts'
 import { createPodReporter } from '../report/pod-status.ts'
 import { createNodeRoutes } from '../routes/node-routes.ts'
-import { trimToRoutes } from '../routes/routes.ts'
 import type { NodeView } from '../server/view.ts'
 import type { ManifestSources } from '../sources/manifests.ts'
-import { createStats, statsRoutes } from '../stats/stats.ts'
+import { statsRoutes } from '../stats/routes.ts'
+import type { Stats } from '../stats/stats.ts'
 import type { Membership } from './membership.ts'
 
 export interface ReportingDeps {
@@ -84,18 +81,23 @@ const kubeletApiOf = (deps: ReportingDeps) => {
   const { config, membership, machinery, cgroupDriver, runtime: cri, live: pods, view, version, clock, log } = deps
   const { nodeName, rootDir, podLogsDir, cgroupRoot } = config
   const { identity, client: api } = membership
-  const stats = createStats({
-    ...{ nodeName, rootDir, podLogsDir, cgroupRoot, cgroupDriver, version, pods, cri, clock },
-    machine: machinery.machine,
-    parentOf: machinery.cgroups.parentOf,
-  })
+  let stats: Stats | undefined
+  const loadStats = async () => {
+    const { createStats } = await import('../stats/stats.ts')
+    stats = createStats({
+      ...{ nodeName, rootDir, podLogsDir, cgroupRoot, cgroupDriver, version, pods, cri, clock },
+      machine: machinery.machine,
+      parentOf: machinery.cgroups.parentOf,
+    })
+    return stats
+  }
   const server = createKubeletApi({
     ...{ config, api, view, cri, clock, log: log.child({ part: 'kubelet-api' }) },
     servingCertificate: { current: identity.servingCertificate, onChange: identity.onChange },
     syncLoop: () => undefined,
-    extra: statsRoutes(stats),
+    extra: statsRoutes(loadStats),
   })
-  return { stats, server }
+  return { server, closeStats: () => stats?.close() }
 }
 
 /** Starts to tell and to answer. */
@@ -114,16 +116,13 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
     nodeUid: () => reporter.node()?.metadata.uid,
   })
   const unfollow = membership.node.subscribe({ changed: before => before === undefined && mirrors.retry() })
-  const allNodes = createReflector<NodeObject>({
-    ...{ client: api, resource: nodes, trim: trimToRoutes, clock, log: log.child({ part: 'routes' }) },
-  })
   const routes = createNodeRoutes({
-    ...{ nodes: allNodes, ownName: config.nodeName, link: createLink(exec), networks: connectedNetworks, clock },
+    ...{ nodes: membership.nodes, ownName: config.nodeName, link: createLink(exec), networks: connectedNetworks, clock },
     log: log.child({ part: 'routes' }),
   })
   const sorry = (what: string) => (error: unknown) =>
     stopping.signal.aborted || log.error({ err: error }, `${what}: ${describe(error)}`)
-  const { stats, server } = kubeletApiOf(deps)
+  const { server, closeStats } = kubeletApiOf(deps)
   await identity.startServing(api).catch(sorry('there is no serving certificate'))
   const serving = keepTrying('the kubelet API is not served', () => server.listen(), { clock, log })
   const running = [
@@ -136,12 +135,11 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
       stopping.abort(new Error('the daemon is stopping'))
       serving.giveUp()
       await server.close()
-      stats.close()
+      closeStats()
       unfollow()
       pods.stop()
       mirrors.stop()
       routes.stop()
-      allNodes.stop()
       await Promise.all(running)
     },
   }

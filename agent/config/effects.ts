@@ -34,7 +34,6 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'kubeAPIQPS',
   'kubeletCgroups',
   'kubeReservedCgroup',
-  'localStorageCapacityIsolation',
   'makeIPTablesUtilChains',
   'maxOpenFiles',
   'memoryManagerPolicy',
