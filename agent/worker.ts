@@ -79,6 +79,7 @@ export class PodWorker {
   #retryMs = firstRetryMs
   #turn = new AbortController()
   #isGone = false
+  #isReleased = false
   /** The figures that each container was last told, so that a runtime which counts otherwise is told once. */
   readonly #told = new Map<string, string>()
 
@@ -153,7 +154,7 @@ export class PodWorker {
   async #oneTurn(signal: AbortSignal): Promise<void> {
     if (this.phase === 'syncing') await this.#sync(signal)
     if (this.phase === 'terminating') await this.#terminate(signal)
-    if (this.phase === 'terminated' && this.ending?.removed) await this.#remove()
+    if (this.phase === 'terminated') await this.#clear(this.ending?.removed === true)
   }
 
   #failed(error: unknown): void {
@@ -332,11 +333,20 @@ export class PodWorker {
       throw new Fault('runtime-refused', 'containers of the pod are still alive after they were stopped')
     this.phase = 'terminated'
     this.#deps.publish(this)
-    await this.#deps.steps.release(this)
   }
 
-  async #remove(): Promise<void> {
-    await this.#deps.steps.remove(this)
+  async #release(): Promise<void> {
+    if (this.#isReleased) return
+    await this.#deps.steps.release(this)
+    this.#isReleased = true
+  }
+
+  /** Gives back what an ended pod holds, and beside that takes away all that is left of one that is removed. */
+  async #clear(removed: boolean): Promise<void> {
+    const results = await Promise.allSettled([this.#release(), removed ? this.#deps.steps.remove(this) : undefined])
+    const failed = results.find(it => it.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+    if (!removed) return
     this.#isGone = true
     this.#timer?.cancel()
     this.#deadline?.cancel()
