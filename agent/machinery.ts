@@ -11,6 +11,7 @@ import type { Log } from '../host/log.ts'
 import { type Machine, readMachine } from '../host/machine.ts'
 import { createPodCgroups, type PodCgroups } from './cgroups.ts'
 import type { AgentConfig } from './config/agent-config.ts'
+import type { CredentialProvidersDeps } from './credential-providers.ts'
 import { createImages, type Images } from './images.ts'
 import { createPodLogs, type PodLogs } from './podlogs.ts'
 import type { ResourceContext } from './resources.ts'
@@ -27,6 +28,8 @@ export interface MachineryDeps {
   readonly secrets: Lookup<Secret>
   /** Of service accounts; absent: there is no control plane to issue them. */
   readonly tokens?: TokenProvider
+  /** The same for credential providers, with the accounts themselves. */
+  readonly accounts?: CredentialProvidersDeps['accounts']
   /** The node's own, the preferred one first. */
   readonly addresses: readonly string[]
   readonly version: string
@@ -49,6 +52,18 @@ export interface Machinery {
 /** Where log collectors look; beside podLogsDir where that is not the default, so that two nodes of one machine keep apart. */
 export const containersDirOf = (podLogsDir: string): string =>
   podLogsDir === '/var/log/pods' ? '/var/log/containers' : join(dirname(podLogsDir), 'containers')
+
+/** Of the images' registries; loaded only where the configuration names them. */
+const credentialProvidersOf = async ({ config, accounts, exec, clock, log }: MachineryDeps) => {
+  const { imageCredentialProviderConfig: file, imageCredentialProviderBinDir: binDir } = config
+  if (file === undefined || binDir === undefined) return undefined
+  const { createCredentialProviders, loadCredentialProviders } = await import('./credential-providers.ts')
+  const providers = await loadCredentialProviders(file, binDir)
+  return createCredentialProviders({
+    ...{ providers, binDir, exec, clock, log: log.child({ part: 'images' }) },
+    ...(accounts && { accounts }),
+  })
+}
 
 export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> => {
   const { config, runtime, configMaps, secrets, exec, clock, log } = deps
@@ -84,7 +99,9 @@ export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> =
     allocatable: () => self.allocatable,
     clusterDomain: config.clusterDomain,
   })
+  const providers = await credentialProvidersOf(deps)
   const images = createImages({
+    ...(providers && { providers }),
     cri: runtime,
     clock,
     log: log.child({ part: 'images' }),

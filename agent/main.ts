@@ -140,7 +140,7 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
   const version = kubeletVersion
   const machinery = await createMachinery({
     ...{ config, runtime, cgroupDriver, configMaps, secrets, version, addresses, exec, clock, log },
-    ...(membership && { tokens: membership.objects.tokens }),
+    ...(membership && { tokens: membership.objects.tokens, accounts: membership.accounts }),
   })
   const live = createStore<Pod>()
   const timeline = createTimeline({ clock })

@@ -2,7 +2,7 @@
 // Nothing is reported here (reporting.ts does). Without an answer of the apiserver all of it is there, unsynced: pods run on.
 // Follows the order of a kubelet's start: credentials first, for which a new node waits; then watches, for which nobody waits.
 import { join } from 'node:path'
-import { endpointSlices, nodes, pods, services } from '../../api/kube/api.ts'
+import { endpointSlices, nodes, pods, type Resource, serviceAccounts, services } from '../../api/kube/api.ts'
 import { createKubeClient, type KubeClient } from '../../api/kube/client.ts'
 import { createReflector, type Reflector, type ReflectorDeps } from '../../api/kube/reflector.ts'
 import type { EndpointSlice, KubeObject, Pod, Service } from '../../api/types.ts'
@@ -10,6 +10,7 @@ import type { Clock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
 import type { Log } from '../../host/log.ts'
 import type { AgentConfig } from '../config/agent-config.ts'
+import type { CredentialProvidersDeps } from '../credential-providers.ts'
 import { createIdentity, type Identity } from '../identity/identity.ts'
 import { makeX509Apart } from '../identity/x509-apart.ts'
 import type { NodeObject } from '../node.ts'
@@ -52,6 +53,8 @@ export interface Membership {
   /** The one Node that is this one. */
   readonly node: Reflector<NodeObject>
   readonly objects: PodObjects
+  /** What credential providers need to speak for a pod. */
+  readonly accounts: NonNullable<CredentialProvidersDeps['accounts']>
   readonly podRanges: PodRanges
   stop(): Promise<void>
 }
@@ -76,6 +79,30 @@ const identityOf = (deps: MembershipDeps, connect: (kubeconfig: string) => KubeC
   })
 }
 
+type Watches = Pick<Membership, 'apiserverPods' | 'services' | 'endpointSlices' | 'nodes' | 'node'>
+
+const watchCluster = (client: KubeClient, { nodeName }: AgentConfig, clock: Clock, log: Log): Watches => {
+  const reflect = <T extends KubeObject>(resource: Resource, more: Partial<ReflectorDeps<T>> = {}) =>
+    createReflector<T>({ client, resource, clock, log, ...more })
+  return {
+    apiserverPods: reflect<Pod>(pods, { fieldSelector: `spec.nodeName=${nodeName}` }),
+    services: reflect<Service>(services, { labelSelector: routed }),
+    endpointSlices: reflect<EndpointSlice>(endpointSlices, { labelSelector: routed }),
+    nodes: reflect<NodeObject>(nodes, { trim: trimToRoutes }),
+    node: reflect<NodeObject>(nodes, { fieldSelector: `metadata.name=${nodeName}` }),
+  }
+}
+
+/** What pods of the apiserver need to start without it, as far as it may be kept. */
+const openMemories = async ({ config, clock, log }: MembershipDeps) => {
+  const path = (name: string) => join(config.stateDir, 'offline', name)
+  const { pods: keepsPods, secrets: keepsSecrets } = config.offline
+  return {
+    pods: keepsPods ? await openRememberedPods({ path: path('pods.json'), clock, log }) : undefined,
+    objects: await openObjectMemory({ path: path('objects.json'), keepsSecrets, clock, log }),
+  }
+}
+
 /** @throws Fault `certificate` or `bad-config` when the credentials cannot be used; the signal's reason */
 export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Promise<Membership> => {
   const { config, kubeconfig, manifests, exec, clock, log } = deps
@@ -86,36 +113,28 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
   await identity.bootstrap(signal)
   const client = connect(kubeconfig)
   await identity.startClient(client)
-  const reflect = <T extends KubeObject>(resource: ReflectorDeps<T>['resource'], more: Partial<ReflectorDeps<T>> = {}) =>
-    createReflector<T>({ client, resource, clock, log: apiLog, ...more })
-  const offline = join(stateDir, 'offline')
-  const rememberedPods = config.offline.pods
-    ? await openRememberedPods({ path: join(offline, 'pods.json'), clock, log })
-    : undefined
-  const memory = await openObjectMemory({ path: join(offline, 'objects.json'), keepsSecrets: config.offline.secrets, clock, log })
-  const apiserverPods = reflect<Pod>(pods, { fieldSelector: `spec.nodeName=${nodeName}` })
+  const watches = watchCluster(client, config, clock, apiLog)
+  const memories = await openMemories(deps)
   const wanted = createClusterPods({
     statics: manifests.pods,
-    apiserver: apiserverPods,
-    remembered: rememberedPods?.pods ?? [],
+    apiserver: watches.apiserverPods,
+    remembered: memories.pods?.pods ?? [],
     clock,
     log: log.child({ part: 'pods' }),
   })
-  const forget = rememberedPods?.follow(apiserverPods)
+  const forget = memories.pods?.follow(watches.apiserverPods)
   const objects = createPodObjects({
-    ...{ client, memory, clock, log: log.child({ part: 'objects' }) },
+    ...{ client, memory: memories.objects, clock, log: log.child({ part: 'objects' }) },
     folder: manifests,
     strategy: kubelet.configMapAndSecretChangeDetectionStrategy,
     pollMs: kubelet.syncFrequency,
     onRenewed: deps.onTokenRenewed,
   })
   objects.follow(wanted)
-  const node = reflect<NodeObject>(nodes, { fieldSelector: `metadata.name=${nodeName}` })
-  const allNodes = reflect<NodeObject>(nodes, { trim: trimToRoutes })
-  const podRanges = await openPodRanges({ path: join(stateDir, 'pod-ranges.json'), node, clock, log })
-  const serviceSources = {
-    services: reflect<Service>(services, { labelSelector: routed }),
-    endpointSlices: reflect<EndpointSlice>(endpointSlices, { labelSelector: routed }),
+  const podRanges = await openPodRanges({ path: join(stateDir, 'pod-ranges.json'), node: watches.node, clock, log })
+  const accounts: Membership['accounts'] = {
+    tokens: objects.tokens,
+    get: (namespace, name) => client.get({ resource: serviceAccounts, namespace, name }),
   }
   const recorder = createEventRecorder({
     ...{ api: client, clock, log: log.child({ part: 'events' }), source: { component: 'kubelet', host: nodeName } },
@@ -123,14 +142,26 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
     burst: kubelet.eventBurst,
   })
   return {
-    ...{ client, identity, recorder, wanted, apiserverPods, ...serviceSources, nodes: allNodes, node, objects, podRanges },
+    ...{
+      client,
+      identity,
+      recorder,
+      wanted,
+      apiserverPods,
+      ...serviceSources,
+      nodes: allNodes,
+      node,
+      objects,
+      accounts,
+      podRanges,
+    },
     stop: async () => {
       await recorder.flush(1_000)
       recorder.stop()
       wanted.stop()
       objects.stop()
-      for (const it of [apiserverPods, node, allNodes, serviceSources.services, serviceSources.endpointSlices]) it.stop()
-      await Promise.all([forget?.(), memory.flush(), podRanges.flush(), identity.stop()])
+      for (const it of Object.values(watches)) it.stop()
+      await Promise.all([forget?.(), memories.objects.flush(), podRanges.flush(), identity.stop()])
       client.close()
     },
   }
