@@ -1,6 +1,6 @@
 // The apiserver's pods of this node on disk, so that a reboot while the apiserver is away does not leave the node empty.
 // Written some seconds after a change, by root for root. What it holds is a stand-in only: sources/cluster.ts drops it once the list is in.
-// Pods may carry secrets in their environment: without a path nothing is written, and an earlier file is not read.
+// Pods may carry secrets in their environment: whoever keeps them off the disk does not open this.
 import type { Source } from '../../api/source.ts'
 import type { Pod } from '../../api/types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
