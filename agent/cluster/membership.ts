@@ -142,19 +142,7 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
     burst: kubelet.eventBurst,
   })
   return {
-    ...{
-      client,
-      identity,
-      recorder,
-      wanted,
-      apiserverPods,
-      ...serviceSources,
-      nodes: allNodes,
-      node,
-      objects,
-      accounts,
-      podRanges,
-    },
+    ...{ ...watches, client, identity, recorder, wanted, objects, accounts, podRanges },
     stop: async () => {
       await recorder.flush(1_000)
       recorder.stop()
