@@ -224,3 +224,24 @@ t.test('the serving certificate is replaced while the server runs; without one t
   })
   t.type(await handshake(bare, {}), 'string')
 })
+
+t.test('no session is resumed: who connects again is looked at again', async t => {
+  const node = await createFakeNode(t.teardown)
+  const to = { host: '127.0.0.1', port: node.ports.secure, ca: node.ca.cert }
+  const open = (options: object) =>
+    new Promise<{ reused: boolean; session: Buffer | undefined }>((resolve, reject) => {
+      let session: Buffer | undefined
+      const socket = connect({ ...to, ...options }, () => {
+        socket.write('GET /pods HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n')
+        socket.resume().on('end', () => resolve({ reused: socket.isSessionReused(), session: session ?? socket.getSession() }))
+      })
+      socket.on('session', it => {
+        session = it
+      })
+      socket.on('error', reject)
+    })
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const { session } = await open({ maxVersion })
+    t.equal((await open({ maxVersion, ...(session && { session }) })).reused, false, maxVersion)
+  }
+})
