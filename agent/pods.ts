@@ -78,7 +78,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const before = current?.metadata.uid === worker.uid ? current : undefined
     // What was said last, by whoever ran it before this daemon, is what goes on.
     const said = before?.status ?? worker.pod.status
-    const status = said !== undefined && isSettled(worker) ? said : deps.statusOf(worker, said)
+    const status = said !== undefined && isSettled(worker) ? { ...said, ...observed(worker.pod) } : deps.statusOf(worker, said)
     deps.onLooked(worker)
     // An old pod of the same name never overwrites what is known of its successor.
     if (current !== undefined && before === undefined && workers.get(current.metadata.uid ?? '')?.phase === 'syncing')
@@ -164,7 +164,7 @@ export const createPods = (deps: PodsDeps): Pods => {
       message: `Pod was rejected: ${verdict.message}`,
       startTime: rfc3339(deps.clock.now()),
       qosClass: qosClass(pod),
-      ...(pod.metadata.generation !== undefined && { observedGeneration: pod.metadata.generation }),
+      ...observed(pod),
     }
     deps.live.put({ ...pod, status })
   }
@@ -217,9 +217,12 @@ export const createPods = (deps: PodsDeps): Pods => {
     if (worker !== undefined) return worker.ending?.removed === true && !isDeleted(after) ? undefined : take(worker, after)
     if (room.isWaiting(uid)) return room.renew(after)
     if (!rejected.has(uid)) return begin(after)
-    if (!isDeleted(after)) return
-    finished.add(uid)
-    forgetRejected(after)
+    if (isDeleted(after)) {
+      finished.add(uid)
+      return forgetRejected(after)
+    }
+    const { status } = deps.live.get(namespaceOf(after), after.metadata.name) ?? {}
+    if (status !== undefined) deps.live.put({ ...after, status: { ...status, ...observed(after) } })
   }
 
   const adopt = (sketch: PodSketch) => {
@@ -274,6 +277,10 @@ const isSettled = ({ seen, pod: { status } }: PodWorker): boolean => {
   const isRunning = status?.containerStatuses?.some(it => it.state?.running !== undefined) === true
   return seen === nothingSeen || (isTerminal(status?.phase) && seen.containers.length === 0 && !isRunning)
 }
+
+/** Which version of the spec a status speaks of. */
+const observed = ({ metadata: { generation } }: Pod): Pick<PodStatus, 'observedGeneration'> =>
+  generation === undefined ? {} : { observedGeneration: generation }
 
 const isTerminal = (phase: PodPhase | undefined): boolean => phase === 'Succeeded' || phase === 'Failed'
 

@@ -110,6 +110,10 @@ t.test('a pod that the node cannot take fails with the reason, and may be delete
   t.equal(state('a'), 'running')
   t.match(told('b')?.status, { phase: 'Failed', reason: 'OutOfpods', message: 'Pod was rejected: no room' })
   t.equal(condition(told('b'), 'PodScheduled')?.status, 'True')
+  const rejected = told('b')!
+  api.put(pods, { ...rejected, metadata: { ...rejected.metadata, generation: 2 } })
+  await settle()
+  t.match(told('b')?.status, { phase: 'Failed', reason: 'OutOfpods', observedGeneration: 2 })
   await api.delete({ resource: pods, namespace: 'default', name: 'b' })
   await settle()
   t.equal(told('b'), undefined)
