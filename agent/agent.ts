@@ -12,7 +12,7 @@ import type { Log } from '../host/log.ts'
 import type { StateFile } from '../host/state-file.ts'
 import { createHttpSender } from '../probes/http.ts'
 import { toEventMessage } from '../probes/probe.ts'
-import { createProber, type Prober, type ProbeTarget, type SavedResult } from '../probes/table.ts'
+import { createProber, type ProbeReport, type Prober, type ProbeTarget, type SavedResult } from '../probes/table.ts'
 import type { Admission } from './admit.ts'
 import type { PodCgroups } from './cgroups.ts'
 import { createFollower } from './follow.ts'
@@ -57,6 +57,8 @@ export interface AgentDeps {
   readonly startedAt: Millis
   readonly clock: Clock
   readonly log: Log
+  /** For metrics. */
+  readonly onProbed?: (report: ProbeReport) => void
   readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
 }
 
@@ -85,7 +87,9 @@ export const createAgent = (deps: AgentDeps): Agent => {
     clock,
     log: log.child({ part: 'probes' }),
     jitterUntil: deps.startedAt + 10_000,
-    onAttempt: ({ target, kind, answer, startedAt, endedAt }) => {
+    onAttempt: report => {
+      const { target, kind, answer, startedAt, endedAt } = report
+      deps.onProbed?.(report)
       const message = toEventMessage(kind, answer)
       const worker = message === undefined ? undefined : pods.worker(target.podUid)
       if (worker === undefined || message === undefined) return
@@ -152,7 +156,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
     onStage: (pod, stage, detail) => {
       const now = clock.now()
       timeline.record(pod.metadata.uid ?? '', { stage, startedAt: now, endedAt: now, ...(detail !== undefined && { detail }) })
-      if (stage === 'admitted' || stage === 'gone') weighQos()
+      if (stage === 'admitted' || stage === 'resized' || stage === 'gone') weighQos()
       if (stage !== 'gone') return
       timeline.ended(pod)
       deps.images.forget(pod.metadata.uid ?? '')

@@ -25,7 +25,7 @@ export interface PodsDeps {
   readonly worker: Omit<WorkerDeps, 'publish' | 'onGone' | 'onResized' | 'onOverdue'>
   readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
-  readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'gone', detail?: string) => void
+  readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'resized' | 'gone', detail?: string) => void
   /** What a pod's owner should read of it. */
   readonly onEvent?: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
   /** After each publication of a pod whose containers were looked at: whoever follows containers (probes) looks again. */
@@ -108,7 +108,10 @@ export const createPods = (deps: PodsDeps): Pods => {
   }
 
   const newWorker = (pod: Pod): PodWorker => {
-    const onResized = (it: PodWorker) => onEvent(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
+    const onResized = (it: PodWorker) => {
+      deps.onStage(it.pod, 'resized')
+      onEvent(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
+    }
     const onOverdue = (it: PodWorker, { reason, message }: Verdict) => onEvent(it.pod, 'Normal', reason, message)
     const worker = new PodWorker(pod, { ...deps.worker, publish, onGone, onResized, onOverdue })
     workers.set(worker.uid, worker)
