@@ -36,8 +36,10 @@ export interface CallOptions {
 /**
  * All calls reject with a Fault: `api-away` (no answer, torn answer, 5xx), `api-busy` (429, with retryAfterMs), `api-unauthorized` (401),
  * `api-forbidden` (403), `not-found` (404), `already-exists` (409 of a create), `api-conflict` (409 else), `api-expired` (410),
- * `api-refused` (every other 4xx). Its message carries the Status message, its `reason` the Status reason (`Invalid`, …).
- * 429 with Retry-After is waited for and asked again inside; nothing else is retried.
+ * `api-refused` (every other 4xx), `certificate` (ours or the server's is not trusted or has expired), `bad-config` (the kubeconfig).
+ * Its message carries the Status message, its `reason` the Status reason (`Invalid`, …).
+ * 429 and 503 with Retry-After (an apiserver that starts or is overloaded) are waited for and asked again inside, as long as the deadline
+ * allows it; nothing else is retried.
  */
 export interface KubeApi {
   get<T extends KubeObject>(ref: ObjectRef, options?: CallOptions): Promise<T>

@@ -2,8 +2,9 @@
 // Knows nothing of JSON or of Kubernetes. A wire is never changed: new certificates make a new one, and the old one is retired.
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { isIP } from 'node:net'
 import type { Readable } from 'node:stream'
-import { createSecureContext } from 'node:tls'
+import { checkServerIdentity, createSecureContext, type PeerCertificate } from 'node:tls'
 import { describe, Fault } from '../../host/fault.ts'
 import type { Kubeconfig } from './kubeconfig.ts'
 
@@ -33,6 +34,13 @@ export interface Wire {
 // A peer that is gone without a word is found after this and ten unanswered probes, a second apart.
 const probeAfterMs = 15_000
 
+// An address cannot be asked for by SNI, but it can be verified.
+const verifiedAs = (name: string | undefined) => {
+  if (name === undefined) return {}
+  if (isIP(name) === 0) return { servername: name }
+  return { servername: '', checkServerIdentity: (_: string, shown: PeerCertificate) => checkServerIdentity(name, shown) }
+}
+
 const secureOptions = ({ ca, certificate, key, insecure, serverName, path }: Kubeconfig) => {
   try {
     const secureContext = createSecureContext({
@@ -40,7 +48,7 @@ const secureOptions = ({ ca, certificate, key, insecure, serverName, path }: Kub
       ...(certificate && { cert: certificate.pem }),
       ...(key && { key: key.pem }),
     })
-    return { secureContext, rejectUnauthorized: !insecure, ...(serverName !== undefined && { servername: serverName }) }
+    return { secureContext, rejectUnauthorized: !insecure, ...verifiedAs(serverName) }
   } catch (error) {
     const parts = [ca?.from, certificate?.from, key?.from].filter(it => it !== undefined).join(', ')
     const why = `cannot be used together (${describe(error)}): the key must belong to the certificate`
@@ -80,10 +88,10 @@ export const createWire = (config: Kubeconfig): Wire => {
         headers: { ...headers, ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }) },
         signal,
       }
-      underway += 1
       const call = start(options, (answer: IncomingMessage) => {
         resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer })
       })
+      underway += 1
       call.on('close', done)
       call.on('error', (error: Error) => {
         // The server closed an idle connection at the moment we took it up again. Only what changes nothing is asked again.
