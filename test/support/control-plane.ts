@@ -148,12 +148,20 @@ const startControllers = async (netns: Netns, dir: string) => {
   }
 }
 
-const adminsBinding = {
-  ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata: { name: 'kubeadm:cluster-admins' } },
-  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
-  // Also the group of the identity with which the apiserver asks kubelets.
-  subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'Group', name: 'kubeadm:cluster-admins' }],
-}
+const group = 'rbac.authorization.k8s.io'
+const toBinding = (name: string, role: string, subject: object) => ({
+  ...{ apiVersion: `${group}/v1`, kind: 'ClusterRoleBinding', metadata: { name } },
+  roleRef: { apiGroup: group, kind: 'ClusterRole', name: role },
+  subjects: [{ apiGroup: group, ...subject }],
+})
+/** What kubeadm binds after the certificates are made: administrators, and the identity with which the apiserver asks kubelets. */
+const bindings = [
+  toBinding('kubeadm:cluster-admins', 'cluster-admin', { kind: 'Group', name: 'kubeadm:cluster-admins' }),
+  toBinding('kubeadm:apiserver-kubelet-client', 'system:kubelet-api-admin', {
+    kind: 'User',
+    name: 'kube-apiserver-kubelet-client',
+  }),
+]
 
 /** Starts all of it and waits until it answers. */
 export const createControlPlane = async (): Promise<ControlPlane> => {
@@ -190,7 +198,8 @@ const startControlPlane = async (dir: string, fabric: Fabric, close: () => Promi
   const isReady = async () => (await send('GET', '/readyz')) === 'ok'
   const apiserver = await createApiserver({ netns, address, dir, flags: apiserverFlags(pki), isReady })
   await startControllers(netns, dir)
-  await waitFor('the first role', () => send('POST', '/apis/rbac.authorization.k8s.io/v1/clusterrolebindings', adminsBinding))
+  const bind = (binding: object) => send('POST', `/apis/${group}/v1/clusterrolebindings`, binding)
+  for (const binding of bindings) await waitFor('the first roles', () => bind(binding))
   // Pods are refused until their account is there.
   await waitFor('the account of pods', () => send('GET', '/api/v1/namespaces/default/serviceaccounts/default'), 30_000)
   // kubectl keeps what it learned of the API in its home.
