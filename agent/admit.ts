@@ -6,6 +6,7 @@ import type { ContainerPort, Pod } from '../api/types.ts'
 import { matchesNode } from './node-affinity.ts'
 import { type Amounts, isCriticalPod, podRequests } from './qos.ts'
 import { appArmorProfile } from './security.ts'
+import { isStatic } from './sources/mirror-marks.ts'
 import { refusedSysctl, type SysctlAllowList } from './sysctls.ts'
 
 export type Admission =
@@ -171,11 +172,6 @@ const tolerates = (toleration: Toleration, taint: Taint): boolean => {
   if (effect !== '' && effect !== taint.effect) return false
   if (key !== '' && key !== taint.key) return false
   return operator === 'Exists' || (operator === 'Equal' && key !== '' && value === (taint.value ?? ''))
-}
-
-const isStatic = (pod: Pod): boolean => {
-  const source = pod.metadata.annotations?.['kubernetes.io/config.source']
-  return source !== undefined && source !== 'api'
 }
 
 const checkTaints: Check = (pod, _, { taints = [] }) => {
