@@ -1,24 +1,21 @@
 // `nodelet agent`: the daemon. The only place that joins pods, Services and pod network, and that knows signals.
 // Order of a start: the folder and Services, the socket (the CNI shim asks it), the pod network, then pods.
 // Crash-only: a signal stops the daemon and nothing else; pods, rules and addresses stay and the next start adopts them.
-import { lookup } from 'node:dns/promises'
 import { mkdir } from 'node:fs/promises'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
+import type { Cri } from '../api/cri/cri.ts'
 import { createStore, type Source, type Store } from '../api/source.ts'
 import type { EndpointSlice, Pod, Service } from '../api/types.ts'
 import { cleanupCni } from '../cni/cleanup.ts'
-import { installPlugin, uninstallPlugin } from '../cni/install.ts'
+import { createPodNetwork, type PodNetwork } from '../cni/daemon.ts'
+import { uninstallPlugin } from '../cni/install.ts'
 import { systemCniDeps } from '../cni/main.ts'
-import { createCni } from '../cni/plugin.ts'
 import { table as cniTable } from '../cni/portmap.ts'
-import { createCniHandler, decodeRequest, encodeReply } from '../cni/server.ts'
-import { toFault } from '../cni/spec.ts'
-import { globalAddresses, nodeAddresses } from '../host/addresses.ts'
+import type { CgroupDriver } from '../host/cgroup-name.ts'
 import { systemClock as clock, holdProcess, type Millis } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
-import { type LinkMonitor, watchLinks } from '../host/linkmonitor.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { kubeletVersion } from '../host/version.ts'
@@ -26,17 +23,17 @@ import { cleanupProxy, createProxy } from '../proxy/main.ts'
 import { toLocalTraffic } from '../proxy/settings.ts'
 import type { Agent } from './agent.ts'
 import { cleanNode, type OthersCleanup } from './clean-node.ts'
-import type { Membership, MembershipDeps } from './cluster/membership.ts'
+import type { Membership } from './cluster/membership.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
-import { createMachinery } from './machinery.ts'
+import { enterCluster, measured, measuresFor, ownAddresses } from './joining.ts'
+import { createMachinery, type Machinery } from './machinery.ts'
 import { keepTrying, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
-import { findNodeAddresses } from './report/node-address.ts'
 import { createRuntime, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
-import { type CniFolders, readCgroupDriver } from './runtime-facts.ts'
+import { readCgroupDriver } from './runtime-facts.ts'
 import type { Self } from './self.ts'
 import { createView } from './server/node-view.ts'
 import { claimSocket, createServer } from './server/server.ts'
@@ -44,6 +41,7 @@ import type { Problem } from './server/wire.ts'
 import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
 import { dnsTable } from './standalone/dns/own-port.ts'
 import { startLocalServices } from './standalone/local-services.ts'
+import type { KubeletMetrics } from './stats/kubelet-metrics.ts'
 import { createTimeline, type Timeline } from './timeline.ts'
 
 /** The pod range of a node that nobody gave one. */
@@ -121,7 +119,10 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
 
 /** Makes every part and joins them; nothing of the pods runs yet, but a node of a cluster is told of already. */
 const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal: AbortSignal) => {
-  const runtime = createRuntime(config, clock, log)
+  const live = createStore<Pod>()
+  const version = kubeletVersion
+  const measures = await measuresFor(config, { version, live, clock })
+  const runtime = measured(createRuntime(config, clock, log), measures)
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
     : await whenRuntimeAnswers(() => readCgroupDriver(runtime), { clock, log })
@@ -132,168 +133,90 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
     log: log.child({ part: 'folder' }),
     fileCheckMs: config.fileCheckFrequency,
   })
-  const addresses = await ownAddresses(config)
+  const addresses = await ownAddresses(config, clock)
   const late: { agent?: Agent } = {}
   const onTokenRenewed = (podUid: string) => late.agent?.refreshVolumes(podUid)
-  const membership = await enterCluster(config, { manifests, addresses: () => addresses, onTokenRenewed, log }, signal)
+  const membership = await enterCluster(
+    { config, manifests, addresses: () => addresses, onTokenRenewed, x509: [...program, 'x509'], exec, clock, log },
+    signal,
+  )
   const { configMaps, secrets } = membership?.objects ?? manifests
-  const version = kubeletVersion
   const machinery = await createMachinery({
     ...{ config, runtime, cgroupDriver, configMaps, secrets, version, addresses, exec, clock, log },
     ...(membership && { tokens: membership.objects.tokens, accounts: membership.accounts }),
   })
-  const live = createStore<Pod>()
   const timeline = createTimeline({ clock })
-  const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
-  const podRanges = membership?.podRanges.known ?? Promise.resolve(standaloneRanges(config))
-  const network = await createPodNetwork(config, podRanges, timeline, log)
-  if (membership) {
-    const { followClusterRanges } = await import('./cluster/pod-ranges.ts')
-    followClusterRanges(membership.nodes, { clock, onChange: ranges => void network.exempt(ranges) })
-  }
-  const services = await startServices({ config, manifests, membership, live, self: machinery.self, network, podRanges, log })
+  const shared = { config, manifests, runtime, machinery, live, timeline, membership, clock, log }
+  const routed = await assembleNetwork(shared)
+  const { services } = routed
   const wanted = membership?.wanted ?? manifests.pods
-  const shared = { config, manifests, runtime, machinery, live, timeline, clock, log }
+  const metrics = membership && measures?.begin(wanted, membership.identity)
+  const probeMemory = await openProbeMemory({ path: join(config.stateDir, 'probes.json'), clock, log })
   const agent = createPods({
     ...{ ...shared, startedAt, probeMemory, wanted, configMaps, secrets, services: services.services },
     clusterDNS: services.clusterDNS,
+    ...(metrics && { onProbed: metrics.probed }),
     ...(membership && { cluster: { recorder: membership.recorder, handlerOf: membership.objects.runtimeClasses.handlerOf } }),
   })
   late.agent = agent
-  const view = createView(config, { manifests, live, timeline, ...services, machinery, runtime })
-  const reporting =
-    membership &&
-    (await (await import('./cluster/reporting.ts')).startReporting({ ...shared, membership, cgroupDriver, view, version, exec }))
-  const server = createServer({
-    path: config.socket,
-    view,
-    cni: network.answer,
-    cri: runtime,
-    clock,
-    log: log.child({ part: 'socket' }),
-  })
-  return { runtime, machinery, manifests, membership, network, services, agent, server, wanted, reporting }
+  return {
+    ...shared,
+    ...routed,
+    agent,
+    wanted,
+    ...(await assembleFaces({ ...shared, ...routed, metrics, cgroupDriver, version })),
+  }
 }
 
-/** A node of a cluster shows the addresses that a kubelet would show; a machine of its own all it can be reached by. */
-const ownAddresses = async ({ kubeconfig, nodeIPs, nodeName }: AgentConfig): Promise<readonly string[]> => {
-  if (kubeconfig === undefined) return nodeIPs.length > 0 ? nodeIPs : nodeAddresses()
-  const resolve = async (name: string) => (await lookup(name, { all: true })).map(it => it.address)
-  return findNodeAddresses({ nodeIPs, nodeName, own: globalAddresses, preferred: nodeAddresses, lookup: resolve, clock })
+interface Shared {
+  readonly config: AgentConfig
+  readonly manifests: ManifestSources
+  readonly runtime: Cri
+  readonly machinery: Machinery
+  readonly live: Store<Pod>
+  readonly timeline: Timeline
+  readonly membership: Membership | undefined
+  readonly log: Log
+}
+
+/** How pods get their addresses and Services their way. */
+const assembleNetwork = async (shared: Shared) => {
+  const { config, manifests, membership, live, machinery, timeline, log } = shared
+  const podRanges = membership?.podRanges.known ?? Promise.resolve(standaloneRanges(config))
+  const network = await createPodNetwork({
+    ...{ ranges: podRanges, socket: config.socket, program, dataDir: cniDataDir(config), exec, clock },
+    isOurs: config.cni.mode !== 'disabled',
+    clusterRanges: config.proxy.config.clusterCIDRs,
+    onAdd: podUid => timeline.begin(podUid, { stage: 'cni' }),
+    log: log.child({ part: 'cni' }),
+  })
+  membership?.followClusterRanges(ranges => void network.exempt(ranges))
+  const services = await startServices({ config, manifests, membership, live, self: machinery.self, network, podRanges, log })
+  return { network, services }
+}
+
+/** How the node is seen: by the command line, by the CNI shim, and by a cluster. */
+const assembleFaces = async (
+  parts: Shared &
+    Awaited<ReturnType<typeof assembleNetwork>> & {
+      readonly metrics: KubeletMetrics | undefined
+      readonly cgroupDriver: CgroupDriver
+      readonly version: string
+    },
+) => {
+  const { config, runtime: cri, membership, metrics, network, services, log } = parts
+  const view = createView(config, { ...parts, ...services })
+  const server = createServer({
+    ...{ path: config.socket, view, cni: network.answer, cri, clock, log: log.child({ part: 'socket' }) },
+  })
+  if (membership === undefined || metrics === undefined) return { server, reporting: undefined }
+  const { startReporting } = await import('./cluster/reporting.ts')
+  return { server, reporting: await startReporting({ ...parts, membership, metrics, view, exec, clock }) }
 }
 
 const standaloneRanges = ({ podCIDRs }: AgentConfig): readonly string[] => (podCIDRs.length > 0 ? podCIDRs : defaultPodCIDRs)
 
-/** With a kubeconfig the node is one of a cluster; what that needs is loaded only then. */
-const enterCluster = async (
-  config: AgentConfig,
-  deps: Pick<MembershipDeps, 'manifests' | 'addresses' | 'onTokenRenewed' | 'log'>,
-  signal: AbortSignal,
-): Promise<Membership | undefined> => {
-  const { kubeconfig } = config
-  if (kubeconfig === undefined) return undefined
-  const { joinCluster } = await import('./cluster/membership.ts')
-  return joinCluster({ ...deps, config, kubeconfig, x509: [...program, 'x509'], exec, clock }, signal)
-}
-
-interface PodNetwork {
-  /** One call of the plugin: the shim's request in, its answer out. */
-  answer(body: string): Promise<string>
-  /**
-   * Puts the plugin where the runtime looks, and releases what no sandbox holds any more. Where the ranges are not known yet, that
-   * is done when they are, and pods that need addresses wait for it.
-   */
-  install(folders: CniFolders, sandboxIds: Iterable<string>): Promise<void>
-  /** Pods that talk to these ranges are seen there with their own address. */
-  exempt(ranges: readonly string[]): Promise<void>
-  /** Puts back what somebody else took away of our rules. */
-  repair(): void
-  close(): Promise<void>
-}
-
 const cniDataDir = (config: AgentConfig): string => join(config.stateDir, 'cni')
-
-/** A new Node gets its ranges from the controller manager within this time, or something is wrong there. */
-const rangesMs = 3_000
-
-const createPodNetwork = async (
-  config: AgentConfig,
-  ranges: Promise<readonly string[]>,
-  timeline: Timeline,
-  log: Log,
-): Promise<PodNetwork> => {
-  const cniLog = log.child({ part: 'cni' })
-  const cni = createCni(await systemCniDeps(cniLog), cniDataDir(config))
-  const call = createCniHandler({ cni })
-  const sorry = (error: unknown) => cniLog.error({ err: error }, `the pod network cannot be set up: ${describe(error)}`)
-  const ensureBase = () => cni.ensureBase().catch(sorry)
-  const heal = async () => {
-    const healed = await cni.heal()
-    if (healed.length > 0) cniLog.warn({ interfaces: healed }, 'somebody else removed interfaces; they were made anew')
-  }
-  let links: LinkMonitor | undefined
-  let exempted: readonly string[] = config.proxy.config.clusterCIDRs
-  let isUp: { readonly podCIDRs: readonly string[]; readonly folders: CniFolders } | undefined
-  const putUp = async (podCIDRs: readonly string[], folders: CniFolders): Promise<void> => {
-    isUp = { podCIDRs, folders }
-    const installed = await installPlugin({
-      ...folders,
-      socket: config.socket,
-      standalone: program,
-      podCIDRs,
-      dataDir: cniDataDir(config),
-      ...(exempted.length > 0 && { nonMasqueradeCIDRs: exempted }),
-    })
-    cniLog.info({ ...installed, ...folders }, 'network plugin installed')
-    if (installed.conflist === 'foreign')
-      cniLog.warn({ confDir: folders.confDir }, 'another network configuration stands there: pods get their network from it')
-    await ensureBase()
-  }
-  const follow = () => {
-    const onGone = (name: string | undefined) => {
-      if (name === undefined || cni.isNeeded(name)) heal().catch(sorry)
-    }
-    links = watchLinks({ exec, clock, log: cniLog }, onGone)
-    onGone(undefined)
-  }
-  return {
-    answer: async body => {
-      const request = decodeRequest(body)
-      const { CNI_COMMAND: verb, CNI_ARGS: args = '' } = request.env
-      const podUid = /(?:^|;)K8S_POD_UID=([^;]+)/.exec(args)?.[1]
-      const end = verb === 'ADD' && podUid !== undefined ? timeline.begin(podUid, { stage: 'cni' }) : undefined
-      const reply = await call(request)
-      end?.(reply.exitCode === 0 ? undefined : toFault(reply))
-      return encodeReply(reply)
-    },
-    install: async (folders, sandboxIds) => {
-      if (config.cni.mode === 'disabled') return
-      const known = await Promise.race([ranges, clock.sleep(rangesMs)])
-      if (known === undefined) {
-        cniLog.warn({ node: config.nodeName }, 'the Node has no podCIDR yet: pods get their network when it has one')
-        void ranges
-          .then(podCIDRs => putUp(podCIDRs, folders))
-          .then(follow)
-          .catch(sorry)
-        return
-      }
-      await putUp(known, folders)
-      const released = await cni.releaseUnknown(sandboxIds)
-      if (released.length > 0) cniLog.info({ released: released.length }, 'released the addresses of sandboxes that are gone')
-      follow()
-    },
-    exempt: async found => {
-      if (config.proxy.config.clusterCIDRs.length > 0) return
-      exempted = found
-      if (isUp !== undefined) await putUp(isUp.podCIDRs, isUp.folders).catch(sorry)
-    },
-    repair: () => void ensureBase(),
-    close: () => {
-      links?.stop()
-      return cni.close()
-    },
-  }
-}
 
 interface RunningServices {
   readonly services: Source<Service>

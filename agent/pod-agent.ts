@@ -9,7 +9,7 @@ import type { ConfigMap, Pod, Secret, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { StateFile } from '../host/state-file.ts'
-import type { SavedResult } from '../probes/table.ts'
+import type { ProbeReport, SavedResult } from '../probes/table.ts'
 import { type Agent, createAgent } from './agent.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import type { Machinery } from './machinery.ts'
@@ -33,6 +33,8 @@ export interface PodsParts {
   readonly secrets: Lookup<Secret> & Source<Secret>
   /** What pods are told to ask for names. */
   readonly clusterDNS: readonly string[]
+  /** For metrics. */
+  readonly onProbed?: (report: ProbeReport) => void
   /** Absent: there is no control plane. */
   readonly cluster?: {
     readonly recorder: Pick<EventRecorder, 'record'>
@@ -97,6 +99,7 @@ export const createPods = (deps: PodsParts): Agent => {
     limits: { longestPauseMs: config.maxContainerRestartPeriod, keepDead: config.maxDeadContainersPerContainer },
     startedAt: deps.startedAt,
     probeMemory: deps.probeMemory,
+    ...(deps.onProbed && { onProbed: deps.onProbed }),
     ...(cluster && { runtimeHandler: cluster.handlerOf }),
   })
 }

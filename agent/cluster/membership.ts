@@ -21,7 +21,7 @@ import type { ManifestSources } from '../sources/manifests.ts'
 import { openObjectMemory } from '../sources/object-memory.ts'
 import { createPodObjects, type PodObjects } from '../sources/pod-objects.ts'
 import { openRememberedPods } from '../sources/remembered.ts'
-import { openPodRanges, type PodRanges } from './pod-ranges.ts'
+import { followClusterRanges, openPodRanges, type PodRanges } from './pod-ranges.ts'
 
 export interface MembershipDeps {
   readonly config: AgentConfig
@@ -56,6 +56,8 @@ export interface Membership {
   /** What credential providers need to speak for a pod. */
   readonly accounts: NonNullable<CredentialProvidersDeps['accounts']>
   readonly podRanges: PodRanges
+  /** Tells the ranges of all nodes' pods whenever they change. */
+  followClusterRanges(onChange: (ranges: readonly string[]) => void): void
   stop(): Promise<void>
 }
 
@@ -141,9 +143,14 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
     qps: kubelet.eventRecordQPS,
     burst: kubelet.eventBurst,
   })
+  let stopFollowing: (() => void) | undefined
   return {
     ...{ ...watches, client, identity, recorder, wanted, objects, accounts, podRanges },
+    followClusterRanges: onChange => {
+      stopFollowing = followClusterRanges(watches.nodes, { clock, onChange })
+    },
     stop: async () => {
+      stopFollowing?.()
       await recorder.flush(1_000)
       recorder.stop()
       wanted.stop()

@@ -24,6 +24,7 @@ import { createPodReporter } from '../report/pod-status.ts'
 import { createNodeRoutes } from '../routes/node-routes.ts'
 import type { NodeView } from '../server/view.ts'
 import type { ManifestSources } from '../sources/manifests.ts'
+import type { KubeletMetrics } from '../stats/kubelet-metrics.ts'
 import { statsRoutes } from '../stats/routes.ts'
 import type { Stats } from '../stats/stats.ts'
 import type { Membership } from './membership.ts'
@@ -37,6 +38,7 @@ export interface ReportingDeps {
   readonly runtime: Cri
   readonly live: Source<Pod>
   readonly view: NodeView
+  readonly metrics: KubeletMetrics
   readonly version: string
   readonly exec: Exec
   readonly clock: Clock
@@ -78,7 +80,7 @@ const nodeReporterOf = ({ config, membership, machinery, runtime, version, clock
 }
 
 const kubeletApiOf = (deps: ReportingDeps) => {
-  const { config, membership, machinery, cgroupDriver, runtime: cri, live: pods, view, version, clock, log } = deps
+  const { config, membership, machinery, cgroupDriver, runtime: cri, live: pods, view, metrics, version, clock, log } = deps
   const { nodeName, rootDir, podLogsDir, cgroupRoot } = config
   const { identity, client: api } = membership
   let stats: Stats | undefined
@@ -95,7 +97,8 @@ const kubeletApiOf = (deps: ReportingDeps) => {
     ...{ config, api, view, cri, clock, log: log.child({ part: 'kubelet-api' }) },
     servingCertificate: { current: identity.servingCertificate, onChange: identity.onChange },
     syncLoop: () => undefined,
-    extra: statsRoutes(loadStats),
+    extra: { ...statsRoutes(loadStats), ...metrics.routes() },
+    onRequest: metrics.onRequest,
   })
   return { server, closeStats: () => stats?.close() }
 }
@@ -110,7 +113,10 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
     ...{ api, nodeName: config.nodeName, node: reporter.node, clock, log: log.child({ part: 'lease' }) },
     durationSeconds: config.kubelet.nodeLeaseDurationSeconds,
   })
-  const pods = createPodReporter({ api, live, apiserver, clock, log: log.child({ part: 'status' }) })
+  const pods = createPodReporter({
+    ...{ api, live, apiserver, clock, log: log.child({ part: 'status' }) },
+    onWritten: (_, tookMs) => deps.metrics.statusSynced(tookMs / 1000),
+  })
   const mirrors = createMirrors({
     ...{ api, statics: manifests.pods, apiserver, live, nodeName: config.nodeName, clock, log: log.child({ part: 'mirrors' }) },
     nodeUid: () => reporter.node()?.metadata.uid,
@@ -136,6 +142,7 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
       serving.giveUp()
       await server.close()
       closeStats()
+      deps.metrics.stop()
       unfollow()
       pods.stop()
       mirrors.stop()
