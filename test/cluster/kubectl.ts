@@ -78,8 +78,9 @@ export const kubectlAsks = async (t: Test, { controlPlane, nodes }: Cluster): Pr
     const dead = await tryKubectl(['exec', 'brief', '--', 'true'])
     t.not(dead.exitCode, 0)
     t.match(dead.stderr, /completed pod|container not found|not running/)
-    await pods.until('crasher', it => it.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'CrashLoopBackOff')
-    const waiting = await tryKubectl(['exec', 'crasher', '--', 'true'])
+    await run('unborn', idle({ imagePullPolicy: 'Never', image: 'nodelet.dev/none:1' }))
+    await pods.until('unborn', it => it.status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ErrImageNeverPull')
+    const waiting = await tryKubectl(['exec', 'unborn', '--', 'true'])
     t.match(waiting.stderr, /container not found \("c"\)/)
   })
 

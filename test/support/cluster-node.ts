@@ -5,7 +5,7 @@ import { removeCgroups, unmountBelow } from './clean.ts'
 import { type Agent, agentCommands, type NodeFacts, nodeFiles } from './cluster-files.ts'
 import { createContainerd, type TestContainerd, writeConflist } from './containerd.ts'
 import type { ControlPlane } from './control-plane.ts'
-import { busyboxImage, webImage } from './images.ts'
+import { busyboxImage, importArchives, webImage } from './images.ts'
 import { makeCgroupRoot } from './kubelet.ts'
 import type { Netns } from './netns.ts'
 import { peer } from './peers.ts'
@@ -19,6 +19,8 @@ export interface ClusterNodeOptions {
   readonly host: number
   readonly agent: Agent
   readonly images?: readonly string[]
+  /** Archives of more images. */
+  readonly archives?: readonly string[]
   /** Fields of KubeletConfiguration over the usual ones. */
   readonly config?: Readonly<Record<string, unknown>>
   /** Called with the node's folder before the agent starts for the first time. */
@@ -79,11 +81,12 @@ const connectPods = async (netns: Netns, dir: string, own: string, others: reado
 
 /** A node without an agent yet: `start` begins with it. */
 export const createClusterNode = async (options: ClusterNodeOptions): Promise<ClusterNode> => {
-  const { controlPlane, name, host, agent, images = [busyboxImage, webImage], prepare } = options
+  const { controlPlane, name, host, agent, images = [busyboxImage, webImage], archives = [], prepare } = options
   const { fabric } = controlPlane
   const address = fabric.address(host)
   const netns = await fabric.host(host)
   const containerd = await createContainerd({ netns, images, ...(agent === 'kubelet' && { bridge: 'later' }) })
+  await importArchives(containerd.socket, archives)
   // Our plugin must do without Debian's.
   if (agent === 'nodelet') await rm(`${containerd.cniBin}/loopback`, { force: true })
   const dir = `${containerd.dir}/node`

@@ -1,5 +1,6 @@
 // A control plane with nodes, ready to run pods: what a test or the upstream suite starts with. AGENT=kubelet makes it a cluster of the
 // Go programs, so that a test can be proven against them.
+import { join } from 'node:path'
 import type { Agent } from './cluster-files.ts'
 import { type ClusterNode, connectNodes, createClusterNode } from './cluster-node.ts'
 import { type ControlPlane, createControlPlane } from './control-plane.ts'
@@ -10,6 +11,7 @@ export const agent: Agent = process.env['AGENT'] === 'kubelet' ? 'kubelet' : 'no
 export interface ClusterOptions {
   readonly nodes?: readonly string[]
   readonly images?: readonly string[]
+  readonly archives?: readonly string[]
   readonly config?: Readonly<Record<string, unknown>>
   readonly prepare?: (dir: string) => Promise<void>
 }
@@ -23,6 +25,7 @@ export interface Cluster {
 }
 
 const firstHost = 11
+const rbac = join(import.meta.dirname, '../../deploy/rbac.yaml')
 
 /** Starts a control plane and nodes of the same agent, and waits until they are Ready. */
 export const createCluster = async (options: ClusterOptions = {}): Promise<Cluster> => {
@@ -37,6 +40,8 @@ export const createCluster = async (options: ClusterOptions = {}): Promise<Clust
     for (const [index, name] of names.entries()) {
       nodes.push(await createClusterNode({ ...more, controlPlane, name, host: firstHost + index, agent }))
     }
+    // What an administrator applies once: nodes may see Services, their endpoints and the other nodes.
+    if (agent === 'nodelet') await controlPlane.kubectl(['apply', '-f', rbac])
     const readyAfterMs: number[] = []
     for (const node of nodes) {
       await node.start()

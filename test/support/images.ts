@@ -35,9 +35,14 @@ const builder = createImageBuilder(
 /** Paths of OCI archives with these images, built where they are not in the cache yet. */
 export const imageArchives = builder.archives
 
-/** Puts images into the containerd that listens at `socket`, where the CRI sees them. */
-export const importImages = async (socket: string, names: readonly string[]): Promise<void> => {
-  for (const path of await imageArchives(names)) {
-    await systemExec.run(['ctr', '--address', socket, '--namespace', 'k8s.io', 'images', 'import', path])
+/** Puts the images of these archives into the containerd that listens at `socket`, where the CRI sees them. */
+export const importArchives = async (socket: string, paths: readonly string[]): Promise<void> => {
+  for (const path of paths) {
+    const argv = ['ctr', '--address', socket, '--namespace', 'k8s.io', 'images', 'import', path]
+    await systemExec.run(argv, { timeoutMs: 120_000 })
   }
 }
+
+/** Puts images of the tests into a containerd, by their names. */
+export const importImages = async (socket: string, names: readonly string[]): Promise<void> =>
+  importArchives(socket, await imageArchives(names))
