@@ -48,6 +48,8 @@ export interface AgentDeps {
   readonly logs: PodLogs
   readonly timeline: Timeline
   readonly probeMemory: Pick<StateFile<readonly SavedResult[]>, 'remembered' | 'save'>
+  /** Reads the Node anew, as `admit` sees it. */
+  readonly lookAtNode?: () => Promise<void>
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   /** The figures that a container is to run with, and what memory it uses now: for a resize in place. */
   readonly resources?: (pod: Pod, container: Container) => LinuxContainerResources
@@ -151,6 +153,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
     },
     statusOf: statusOf(deps, prober),
     admit: deps.admit,
+    ...(deps.lookAtNode && { lookAtNode: deps.lookAtNode }),
     onEvent: deps.onEvent,
     onMarksChanged: worker => refreshVolumes(deps, worker),
     onStage: (pod, stage, detail) => {

@@ -30,6 +30,8 @@ export interface MachineryDeps {
   readonly tokens?: TokenProvider
   /** The same for credential providers, with the accounts themselves. */
   readonly accounts?: CredentialProvidersDeps['accounts']
+  /** Labels that the Node has now; absent: those of the configuration are all there are. */
+  readonly nodeLabels?: () => Readonly<Record<string, string>> | undefined
   /** The node's own, the preferred one first. */
   readonly addresses: readonly string[]
   readonly version: string
@@ -84,6 +86,7 @@ export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> =
     settings: config,
     allowedUnsafeSysctls: config.allowedUnsafeSysctls,
     labels: config.nodeLabels,
+    ...(deps.nodeLabels && { nodeLabels: deps.nodeLabels }),
     addresses: () => deps.addresses,
     version: deps.version,
     clock,

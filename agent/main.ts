@@ -143,7 +143,7 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
   const { configMaps, secrets } = membership?.objects ?? manifests
   const machinery = await createMachinery({
     ...{ config, runtime, cgroupDriver, configMaps, secrets, version, addresses, exec, clock, log },
-    ...(membership && { tokens: membership.objects.tokens, accounts: membership.accounts }),
+    ...(membership && { tokens: membership.objects.tokens, accounts: membership.accounts, nodeLabels: membership.nodeLabels }),
   })
   const timeline = createTimeline({ clock })
   const shared = { config, manifests, runtime, machinery, live, timeline, membership, clock, log }
@@ -156,7 +156,7 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
     ...{ ...shared, startedAt, probeMemory, wanted, configMaps, secrets, services: services.services },
     clusterDNS: services.clusterDNS,
     ...(metrics && { onProbed: metrics.probed }),
-    ...(membership && { cluster: { recorder: membership.recorder, handlerOf: membership.objects.runtimeClasses.handlerOf } }),
+    ...(membership && { cluster: { ...membership, handlerOf: membership.objects.runtimeClasses.handlerOf } }),
   })
   late.agent = agent
   return {

@@ -39,6 +39,7 @@ export interface PodsParts {
   readonly cluster?: {
     readonly recorder: Pick<EventRecorder, 'record'>
     readonly handlerOf: (pod: Pod) => Promise<string>
+    readonly lookAtNode: () => Promise<void>
   }
   readonly runtime: Cri
   readonly machinery: Machinery
@@ -100,6 +101,6 @@ export const createPods = (deps: PodsParts): Agent => {
     startedAt: deps.startedAt,
     probeMemory: deps.probeMemory,
     ...(deps.onProbed && { onProbed: deps.onProbed }),
-    ...(cluster && { runtimeHandler: cluster.handlerOf }),
+    ...(cluster && { runtimeHandler: cluster.handlerOf, lookAtNode: cluster.lookAtNode }),
   })
 }

@@ -32,6 +32,8 @@ export interface PodsDeps {
   readonly onLooked: (worker: PodWorker) => void
   /** Labels or annotations of a pod that runs have changed: files that show them are out of date. */
   readonly onMarksChanged?: (worker: PodWorker) => void
+  /** Reads the Node anew, as admission sees it; resolves also when it cannot. Absent without a control plane. */
+  readonly lookAtNode?: () => Promise<void>
   readonly clock: Clock
   readonly log: Log
 }
@@ -58,6 +60,8 @@ export const createPods = (deps: PodsDeps): Pods => {
   /** Pods that were deleted and of which nothing is left here, until their source knows it too. */
   const finished = new Set<string>()
   const unseen = new Set<string>()
+  /** Pods that wait for the Node to be looked at. */
+  const asked = new Set<string>()
   const { promise: adopted, resolve: resolveAdopted } = Promise.withResolvers<void>()
   let started = false
   const onEvent: RoomDeps['onEvent'] = (...event) => deps.onEvent?.(...event)
@@ -121,6 +125,19 @@ export const createPods = (deps: PodsDeps): Pods => {
   const predecessor = (pod: Pod): PodWorker | undefined =>
     [...workers.values()].find(it => it.uid !== pod.metadata.uid && fullName(it.pod) === fullName(pod))
 
+  /** A label of the Node may have brought the pod here before this node has heard of it: then it is asked for, once. */
+  const askAgain = (pod: Pod, { reason }: Verdict): boolean => {
+    const { namespace = 'default', name, uid = '' } = pod.metadata
+    if (reason !== 'NodeAffinity' || deps.lookAtNode === undefined || asked.has(uid)) return false
+    asked.add(uid)
+    void deps.lookAtNode().finally(() => {
+      const wanted = deps.wanted.get(namespace, name)
+      if (wanted?.metadata.uid === uid) begin(wanted)
+      asked.delete(uid)
+    })
+    return true
+  }
+
   const begin = (pod: Pod) => {
     const uid = pod.metadata.uid ?? ''
     const isKnown = workers.has(uid) || rejected.has(uid) || finished.has(uid) || room.isWaiting(uid)
@@ -130,7 +147,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const ending = endingOf(pod)
     if (ending !== undefined) return newWorker(pod).end(ending)
     const answer = room.ask(pod)
-    if (answer.is === 'refused') return reject(pod, answer.verdict)
+    if (answer.is === 'refused') return askAgain(pod, answer.verdict) ? undefined : reject(pod, answer.verdict)
     if (answer.is === 'waiting') return giveWay(answer.victims, answer.verdict)
     deps.onStage(pod, 'admitted')
     const worker = newWorker(answer.pod)

@@ -27,7 +27,10 @@ export interface SelfDeps {
   readonly rootDir: string
   readonly settings: NodeSettings
   readonly allowedUnsafeSysctls: readonly string[]
+  /** Of the configuration. */
   readonly labels: Readonly<Record<string, string>>
+  /** Those that the Node has now, whoever set them; undefined as long as nobody knows. */
+  readonly nodeLabels?: () => Readonly<Record<string, string>> | undefined
   readonly addresses: () => readonly string[]
   readonly version: string
   readonly clock: Clock
@@ -76,7 +79,7 @@ export const createSelf = async (deps: SelfDeps): Promise<Self> => {
     enforced: enforcedOf(capacity, settings),
     addresses: deps.addresses,
     labels,
-    admit: (pod, active) => admit(pod, active, admitting),
+    admit: (pod, active) => admit(pod, active, { ...admitting, labels: deps.nodeLabels?.() ?? labels }),
     node: async runtime => {
       const node = toNodeObject({
         name,

@@ -56,6 +56,10 @@ export interface Membership {
   /** What credential providers need to speak for a pod. */
   readonly accounts: NonNullable<CredentialProvidersDeps['accounts']>
   readonly podRanges: PodRanges
+  /** The labels of the Node as it is known now; undefined before that. */
+  nodeLabels(): Readonly<Record<string, string>> | undefined
+  /** Reads the Node anew; resolves also when that fails. */
+  lookAtNode(): Promise<void>
   /** Tells the ranges of all nodes' pods whenever they change. */
   followClusterRanges(onChange: (ranges: readonly string[]) => void): void
   stop(): Promise<void>
@@ -80,6 +84,9 @@ const identityOf = (deps: MembershipDeps, connect: (kubeconfig: string) => KubeC
     makeX509: makeX509Apart({ exec, argv: deps.x509 }),
   })
 }
+
+const newer = (a: NodeObject | undefined, b: NodeObject | undefined): NodeObject | undefined =>
+  Number(b?.metadata.resourceVersion ?? 0) > Number(a?.metadata.resourceVersion ?? 0) ? b : (a ?? b)
 
 type Watches = Pick<Membership, 'apiserverPods' | 'services' | 'endpointSlices' | 'nodes' | 'node'>
 
@@ -143,9 +150,14 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
     qps: kubelet.eventRecordQPS,
     burst: kubelet.eventBurst,
   })
+  let looked: NodeObject | undefined
   let stopFollowing: (() => void) | undefined
   return {
     ...{ ...watches, client, identity, recorder, wanted, objects, accounts, podRanges },
+    nodeLabels: () => newer(watches.node.get('', nodeName), looked)?.metadata.labels,
+    lookAtNode: async () => {
+      looked = await client.get<NodeObject>({ resource: nodes, name: nodeName }, { timeoutMs: 5_000 }).catch(() => looked)
+    },
     followClusterRanges: onChange => {
       stopFollowing = followClusterRanges(watches.nodes, { clock, onChange })
     },
