@@ -2,6 +2,8 @@
 // Node and tap costs more than their tests. Each file is loaded in a test, since tap ends for good when it has nothing to do, and its
 // end is told by a skipped test whose name tap-file.ts knows, so that nobody answers for another. A file must not await its tests.
 import { resolve } from 'node:path'
+// Loaded first: a file that replaces globals while it loads a library (x509.ts) must not do so to Node's own modules.
+import 'node:https'
 import t from 'tap'
 import { endOfFile, filesVariable, loadOfFile } from './names.ts'
 
