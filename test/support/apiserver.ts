@@ -22,6 +22,7 @@ export interface ApiserverOptions {
 }
 
 export interface Apiserver {
+  /** Waits until it is ready; one that runs is left alone. */
   start(): Promise<void>
   /** As kill -9 does: asked politely it waits a minute for those who watch. */
   stop(): Promise<void>
@@ -40,11 +41,16 @@ export const createApiserver = async ({ netns, address, dir, flags, isReady }: A
   const log = `${dir}/kube-apiserver.log`
   let running: Program | undefined
   const start = async () => {
+    if (running !== undefined) return
     running = await startProgram({ netns, log, argv })
     await waitFor('the apiserver', isReady, 60_000).catch(async error => {
       throw new Error((await readFile(log, 'utf8')).split('\n').slice(-15).join('\n'), { cause: error })
     })
   }
   await start()
-  return { start, stop: async () => running?.end() }
+  const stop = async () => {
+    await running?.end()
+    running = undefined
+  }
+  return { start, stop }
 }

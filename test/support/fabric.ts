@@ -32,6 +32,8 @@ export const createFabric = async (): Promise<Fabric> => {
       await fabric.exec.try(['ip', 'link', 'del', port])
       await connect({ netns: host, device: 'eth0', addresses: [`${address(number)}/24`] }, { netns: fabric, device: port })
       await fabric.run(['ip', 'link', 'set', port, 'master', bridge])
+      // A machine that boots again has the card that it had: the others may still know it.
+      await host.run(['ip', 'link', 'set', 'eth0', 'address', `02:00:00:00:00:${number.toString(16).padStart(2, '0')}`])
       await host.run(['ip', 'route', 'add', 'default', 'via', address(1)])
       await host.sysctl('net/ipv4/ip_forward', 1)
       return host
