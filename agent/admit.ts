@@ -174,11 +174,14 @@ const tolerates = (toleration: Toleration, taint: Taint): boolean => {
   return operator === 'Exists' || (operator === 'Equal' && key !== '' && value === (taint.value ?? ''))
 }
 
+/** Whether the pod puts up with the taint. */
+export const isTolerated = (pod: Pod, taint: Taint): boolean =>
+  ((pod.spec.tolerations ?? []) as readonly Toleration[]).some(it => tolerates(it, taint))
+
 const checkTaints: Check = (pod, _, { taints = [] }) => {
   if (isStatic(pod)) return undefined
-  const tolerations = (pod.spec.tolerations ?? []) as readonly Toleration[]
   const evicting = taints.filter(taint => taint.effect === 'NoExecute')
-  if (evicting.every(taint => tolerations.some(toleration => tolerates(toleration, taint)))) return undefined
+  if (evicting.every(taint => isTolerated(pod, taint))) return undefined
   return no('TaintToleration', "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate")
 }
 

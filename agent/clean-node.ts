@@ -16,6 +16,7 @@ import { cleanupPods } from './cleanup.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import { createMachinery } from './machinery.ts'
 import { clusterDnsOf } from './pod-agent.ts'
+import { removeNodeRoutes } from './routes/node-routes.ts'
 import { type CniFolders, readCgroupDriver, readCniFolders } from './runtime-facts.ts'
 import { removeOwnAddresses } from './standalone/dns/own-address.ts'
 import { dnsTable, releaseOwnPort } from './standalone/dns/own-port.ts'
@@ -93,6 +94,7 @@ export const cleanNode = async ({ config, runtime, others, log, out, err }: Clea
   await cleanupPods({ runtime, volumes, cgroups, podLogsDir: config.podLogsDir, containersDir, removed, failed })
   await attempt('Service rules', others.serviceRules)
   await attempt('the pod network', others.podNetwork)
+  await attempt('routes to other nodes', () => removeNodeRoutes(createLink(exec)))
   await attempt('cluster DNS', () => removeDns(config))
   if (binDir !== undefined && confDir !== undefined) await attempt('the network plugin', () => others.plugin({ binDir, confDir }))
   await attempt('the files of the daemon', () => removeFiles([config.stateDir, config.socket]))

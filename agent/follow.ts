@@ -19,6 +19,8 @@ export interface Follower {
   /** The event stream is (back) up: what happened before has to be listed. */
   onConnected(): void
   onLost(): void
+  /** Why it cannot be said what runs, when nothing was listed for three minutes; as the kubelet's health check says it. */
+  problem(): string | undefined
   /** The first look; answers once the runtime does, however long that takes. */
   firstList(signal: AbortSignal): Promise<ReadonlyMap<string, PodSketch>>
   start(): void
@@ -28,11 +30,14 @@ export interface Follower {
 const relistMs = 10_000
 /** Without events the relist is all there is: the pace of the kubelet's. */
 const relistWithoutEventsMs = 1000
+/** The kubelet's threshold for a PLEG that is ill. */
+const longestSilenceMs = 180_000
 
 export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Follower => {
   let known: ReadonlyMap<string, PodSketch> = new Map()
   let hasEvents = false
   let isAway = false
+  let listedAt = clock.monotonic()
   let timer: Timer | undefined
   let running: Promise<void> | undefined
   /** What ended and is nobody's yet: a container may end before its worker has looked at it for the first time. */
@@ -44,6 +49,7 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
 
   const list = async (): Promise<ReadonlyMap<string, PodSketch>> => {
     const found = await observer.relist()
+    listedAt = clock.monotonic()
     if (isAway) {
       log.info({}, 'the container runtime answers again')
       // What failed for want of it need not sit out its pause.
@@ -114,6 +120,12 @@ export const createFollower = ({ observer, pods, clock, log }: FollowDeps): Foll
     onLost: () => {
       hasEvents = false
       schedule()
+    },
+    problem: () => {
+      const silentMs = clock.monotonic() - listedAt
+      return silentMs > longestSilenceMs
+        ? `the runtime's containers were last listed ${Math.round(silentMs / 1000)} s ago`
+        : undefined
     },
     firstList: async signal => {
       for (;;) {

@@ -164,7 +164,7 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
     ...routed,
     agent,
     wanted,
-    ...(await assembleFaces({ ...shared, ...routed, metrics, cgroupDriver, version })),
+    ...(await assembleFaces({ ...shared, ...routed, agent, metrics, cgroupDriver, version })),
   }
 }
 
@@ -199,19 +199,23 @@ const assembleNetwork = async (shared: Shared) => {
 const assembleFaces = async (
   parts: Shared &
     Awaited<ReturnType<typeof assembleNetwork>> & {
+      readonly agent: Agent
       readonly metrics: KubeletMetrics | undefined
       readonly cgroupDriver: CgroupDriver
       readonly version: string
     },
 ) => {
-  const { config, runtime: cri, membership, metrics, network, services, log } = parts
+  const { config, runtime: cri, membership, agent, metrics, network, services, log } = parts
   const view = createView(config, { ...parts, ...services })
   const server = createServer({
     ...{ path: config.socket, view, cni: network.answer, cri, clock, log: log.child({ part: 'socket' }) },
   })
   if (membership === undefined || metrics === undefined) return { server, reporting: undefined }
   const { startReporting } = await import('./cluster/reporting.ts')
-  return { server, reporting: await startReporting({ ...parts, membership, metrics, view, exec, clock }) }
+  return {
+    server,
+    reporting: await startReporting({ ...parts, membership, metrics, view, syncLoop: agent.follower.problem, exec, clock }),
+  }
 }
 
 const standaloneRanges = ({ podCIDRs }: AgentConfig): readonly string[] => (podCIDRs.length > 0 ? podCIDRs : defaultPodCIDRs)

@@ -38,6 +38,8 @@ export interface ReportingDeps {
   readonly runtime: Cri
   readonly live: Source<Pod>
   readonly view: NodeView
+  /** What is wrong with the loop that runs pods, or undefined. */
+  readonly syncLoop: () => string | undefined
   readonly metrics: KubeletMetrics
   readonly version: string
   readonly exec: Exec
@@ -96,7 +98,7 @@ const kubeletApiOf = (deps: ReportingDeps) => {
   const server = createKubeletApi({
     ...{ config, api, view, cri, clock, log: log.child({ part: 'kubelet-api' }) },
     servingCertificate: { current: identity.servingCertificate, onChange: identity.onChange },
-    syncLoop: () => undefined,
+    syncLoop: deps.syncLoop,
     extra: { ...statsRoutes(loadStats), ...metrics.routes() },
     onRequest: metrics.onRequest,
   })

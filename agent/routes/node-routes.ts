@@ -49,10 +49,12 @@ const readRoutes = async (link: Pick<Link, 'query'>): Promise<readonly PodRoute[
   }))
 }
 
-/** Takes all our routes away, as `--cleanup` does. */
-export const removeNodeRoutes = async (link: Pick<Link, 'batchEach' | 'query'>): Promise<void> => {
-  const commands = routeChanges(await readRoutes(link), [])
+/** Takes all our routes away, as `--cleanup` does. @returns what they were, a text each */
+export const removeNodeRoutes = async (link: Pick<Link, 'batchEach' | 'query'>): Promise<readonly string[]> => {
+  const routes = await readRoutes(link)
+  const commands = routeChanges(routes, [])
   if (commands.length > 0) await link.batchEach(commands.map(it => [it]))
+  return routes.map(({ cidr, via }) => `route to ${cidr} by ${via}`)
 }
 
 /** What a person has to know: pods that are not reached, each in a line, with fields for the log. */
