@@ -19,7 +19,7 @@ import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { kubeletVersion } from '../host/version.ts'
-import { cleanupProxy, createProxy } from '../proxy/main.ts'
+import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../proxy/main.ts'
 import { toLocalTraffic } from '../proxy/settings.ts'
 import type { Agent } from './agent.ts'
 import { cleanNode, type OthersCleanup } from './clean-node.ts'
@@ -29,7 +29,7 @@ import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
 import { enterCluster, measured, measuresFor, ownAddresses } from './joining.ts'
 import { createMachinery, type Machinery } from './machinery.ts'
-import { keepTrying, whenRuntimeAnswers } from './patience.ts'
+import { keepTrying, type Patient, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
 import { createRuntime, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
@@ -39,6 +39,7 @@ import { createView } from './server/node-view.ts'
 import { claimSocket, createServer } from './server/server.ts'
 import type { Problem } from './server/wire.ts'
 import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
+import { standAside } from './stand-aside.ts'
 import { dnsTable } from './standalone/dns/own-port.ts'
 import { startLocalServices } from './standalone/local-services.ts'
 import type { KubeletMetrics } from './stats/kubelet-metrics.ts'
@@ -254,24 +255,66 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
     else local?.repairNames()
   }
   const watch = { tables: [cniTable, ...(local ? [dnsTable] : [])], onForeignChange }
-  const proxy =
-    config.proxy.mode === 'disabled'
-      ? undefined
-      : keepTrying('Services are not routed', () => startProxy(start, { services, endpointSlices }, watch), { clock, log })
-  const monitor = proxy === undefined ? watchTables({ exec, clock, log }, watch.tables, watch.onForeignChange) : undefined
-  // The first attempts are over before pods start: they are to find names and Services. Those of a cluster may be long in coming.
-  if (local) await Promise.all([proxy?.tried, local.tried])
+  const sources = { services, endpointSlices }
+  const routing = createRouting(watch, () => startProxy(start, sources, watch), log)
+  // Pods of a machine of its own are to find names and Services; those of a cluster come when the apiserver tells of them.
+  if (config.proxy.mode === 'disabled') routing.watchOnly()
+  else if (membership === undefined || config.proxy.mode === 'enabled') routing.begin()
+  const turns =
+    membership && config.proxy.mode === 'auto'
+      ? standAside({
+          pods: membership.wanted,
+          known: Promise.race([membership.wanted.complete, clock.sleep(5_000)]),
+          ...routing,
+          log,
+        })
+      : undefined
+  if (local) await Promise.all([routing.tried(), local.tried])
   return {
-    services,
-    endpointSlices,
+    ...sources,
     clusterDNS,
     problems: () => local?.problems() ?? [],
     stop: async () => {
-      monitor?.stop()
-      await proxy?.giveUp()?.stop()
+      turns?.()
+      await routing.stop()
       await local?.stop()
     },
   }
+}
+
+/** The proxy as it begins and ends; while there is none, others' changes of our tables are watched by themselves. */
+const createRouting = (watch: TableWatch, start: () => Promise<ServiceProxy>, log: Log) => {
+  let proxy: Patient<ServiceProxy> | undefined
+  let monitor: { stop(): void } | undefined
+  const watchOnly = () => {
+    monitor ??= watchTables({ exec, clock, log }, watch.tables, watch.onForeignChange)
+  }
+  const stop = async () => {
+    monitor?.stop()
+    monitor = undefined
+    await proxy?.giveUp()?.stop()
+    proxy = undefined
+  }
+  return {
+    watchOnly,
+    begin: () => {
+      monitor?.stop()
+      monitor = undefined
+      proxy = keepTrying('Services are not routed', start, { clock, log })
+    },
+    end: async () => {
+      await stop()
+      watchOnly()
+      await cleanupProxy({ exec })
+    },
+    tried: () => proxy?.tried,
+    stop,
+  }
+}
+
+interface TableWatch {
+  readonly tables: readonly string[]
+  readonly onForeignChange: OnForeignChange
 }
 
 type OnForeignChange = (change: ForeignChange) => void
@@ -279,7 +322,7 @@ type OnForeignChange = (change: ForeignChange) => void
 const startProxy = async (
   { config, membership, self, podRanges, log }: ServicesStart,
   sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
-  alsoWatch: { readonly tables: readonly string[]; readonly onForeignChange: OnForeignChange },
+  alsoWatch: TableWatch,
 ) => {
   const { nodePortAddresses, mode, nftables } = config.proxy.config
   const proxy = await createProxy({

@@ -38,7 +38,7 @@ export const loadX509 = async () => {
   const names = ['getMetadata', 'getOwnMetadata', 'defineMetadata'].filter(name => !(name in reflect))
   for (const name of names) reflect[name] = () => undefined
   try {
-    return await import('@peculiar/x509')
+    return (await import('@peculiar/x509')).default
   } finally {
     for (const name of names) delete reflect[name]
   }
