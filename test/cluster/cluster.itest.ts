@@ -7,8 +7,9 @@ import { callers } from './callers.ts'
 import { kubectlAsks } from './kubectl.ts'
 import { network } from './network.ts'
 import { podsOfApiserver } from './pods.ts'
+import { refused } from './refused.ts'
 
-const parts = { network, kubectl: kubectlAsks, callers, pods: podsOfApiserver, away }
+const parts = { network, kubectl: kubectlAsks, callers, pods: podsOfApiserver, away, refused }
 // tap ends a test after 30 s, and the whole file is one to it.
 const longestMs = 900_000
 const wanted = process.env['PARTS']?.split(',') ?? Object.keys(parts)
