@@ -114,7 +114,7 @@ const print = async (
   if (format === 'json' || format === 'yaml') {
     const list: List = { apiVersion: 'v1', kind: 'List', metadata: { resourceVersion: '' }, items }
     const whole = (names.length === 1 || kind === 'node') && items.length === 1 ? items[0] : list
-    out(format === 'json' ? `${JSON.stringify(whole, null, 4)}\n` : (await import('yaml')).stringify(whole))
+    out(format === 'json' ? `${JSON.stringify(whole, null, 4)}\n` : (await import('yaml')).default.stringify(whole))
     return 0
   }
   if (format === 'name') {
@@ -148,7 +148,7 @@ const keyOf = ({ metadata }: KubeObject): string => `${metadata.namespace ?? 'de
 const showProblems = async ({ format }: Asked, daemon: Daemon, { out, err }: Output): Promise<number> => {
   const problems = await daemon.json<Problems>('/v1/problems')
   if (format === 'json') out(`${JSON.stringify(problems, null, 4)}\n`)
-  else if (format === 'yaml') out((await import('yaml')).stringify(problems))
+  else if (format === 'yaml') out((await import('yaml')).default.stringify(problems))
   else if (problems.items.length === 0) err('No problems found.\n')
   else out(toTable([problemColumns.head, ...problems.items.map(it => problemColumns.row(it, systemClock.now()))]))
   return 0

@@ -47,7 +47,7 @@ const checkMethod: MethodDefinition<string, string> = {
 }
 
 const load = async () => {
-  const grpc = await import('@grpc/grpc-js')
+  const { default: grpc } = await import('@grpc/grpc-js')
   const Health = grpc.makeClientConstructor({ check: checkMethod }, 'Health')
   // A pool of its own for each client: a shared connection would answer for a server that is gone. No proxy, no retries.
   const options = {

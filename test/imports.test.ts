@@ -85,6 +85,15 @@ t.test('imports go one way between the folders', async t => {
   t.same(wrong, [])
 })
 
+t.test('a package that is loaded late is taken by its default: a bundle knows CommonJS by no other name', async t => {
+  const late = /.*\bimport\('(?!\.|node:)[^']+'\).*/g
+  const byDefault = /\{ default: \w+ \} = await import\(|\(await import\('[^']+'\)\)\.default\b/
+  const wrong = sources.flatMap(path =>
+    (fileOf(path).text.match(late) ?? []).filter(line => !byDefault.test(line)).map(line => `${path}: ${line.trim()}`),
+  )
+  t.same(wrong, [])
+})
+
 t.test('no file imports itself through others', async t => {
   const done = new Set<string>()
   const cycles: string[] = []

@@ -3,6 +3,7 @@
 // Follows clientcmd/api/v1 Config: the current context only, relative paths from the file's folder, inline data before files.
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { parse } from 'yaml'
 import { describe, Fault } from '../../host/fault.ts'
 
 /** A certificate or key, and where it was found, as a person would look it up. */
@@ -208,7 +209,6 @@ const parseFile = async (path: string): Promise<Fields> => {
       retry: 'never',
     })
   }
-  const { parse } = await import('yaml')
   let config: unknown
   try {
     config = parse(content)
