@@ -3,7 +3,7 @@
 
 export interface Figure {
   readonly figure: string
-  readonly unit: 'ms' | 'MB'
+  readonly unit: 'ms' | 's' | 'MB' | 'requests'
   readonly ours: number
   /** Which program the other side is; both are absent when the bound is absolute. */
   readonly peer?: string

@@ -71,7 +71,7 @@ const toKubeadm = (address: string, pki: string) => [
   },
 ]
 
-const apiserverFlags = (pki: string) => [
+const usualFlags = (pki: string) => [
   ...['--authorization-mode=Node,RBAC', '--enable-admission-plugins=NodeRestriction', '--allow-privileged=true'],
   ...['--enable-bootstrap-token-auth=true', '--enable-aggregator-routing=true', `--client-ca-file=${pki}/ca.crt`],
   ...[`--tls-cert-file=${pki}/apiserver.crt`, `--tls-private-key-file=${pki}/apiserver.key`],
@@ -163,8 +163,13 @@ const bindings = [
   }),
 ]
 
+export interface ControlPlaneOptions {
+  /** Over the usual ones. */
+  readonly apiserverFlags?: readonly string[]
+}
+
 /** Starts all of it and waits until it answers. */
-export const createControlPlane = async (): Promise<ControlPlane> => {
+export const createControlPlane = async ({ apiserverFlags = [] }: ControlPlaneOptions = {}): Promise<ControlPlane> => {
   const dir = await mkdtemp(`${tmpdir()}/nlt-control-plane-`)
   const fabric = await createFabric()
   // The namespaces end what runs in them.
@@ -173,14 +178,19 @@ export const createControlPlane = async (): Promise<ControlPlane> => {
     await rm(dir, { recursive: true, force: true })
   }
   try {
-    return await startControlPlane(dir, fabric, close)
+    return await startControlPlane(dir, fabric, apiserverFlags, close)
   } catch (error) {
     await close()
     throw error
   }
 }
 
-const startControlPlane = async (dir: string, fabric: Fabric, close: () => Promise<void>): Promise<ControlPlane> => {
+const startControlPlane = async (
+  dir: string,
+  fabric: Fabric,
+  more: readonly string[],
+  close: () => Promise<void>,
+): Promise<ControlPlane> => {
   const [kubectl, address] = [await peer('kubectl'), fabric.address(hostNumber)]
   const netns = await fabric.host(hostNumber)
   const pki = `${dir}/pki`
@@ -196,7 +206,7 @@ const startControlPlane = async (dir: string, fabric: Fabric, close: () => Promi
     argv: kubectlArgv(['proxy', '--unix-socket', `${dir}/api.sock`, '--disable-filter']),
   })
   const isReady = async () => (await send('GET', '/readyz')) === 'ok'
-  const apiserver = await createApiserver({ netns, address, dir, flags: apiserverFlags(pki), isReady })
+  const apiserver = await createApiserver({ netns, address, dir, flags: [...usualFlags(pki), ...more], isReady })
   await startControllers(netns, dir)
   const bind = (binding: object) => send('POST', `/apis/${group}/v1/clusterrolebindings`, binding)
   for (const binding of bindings) await waitFor('the first roles', () => bind(binding))
