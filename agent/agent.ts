@@ -6,7 +6,7 @@ import type { LinuxContainerResources } from '../api/cri/types.ts'
 import { namespaceOf, templateContainers } from '../api/pod.ts'
 import { keyOf, type Source, type Store } from '../api/source.ts'
 import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '../api/types.ts'
-import type { Clock, Millis } from '../host/clock.ts'
+import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import type { StateFile } from '../host/state-file.ts'
@@ -25,7 +25,7 @@ import { createPods, type Pods, type WantedPods } from './pods.ts'
 import { qosClass } from './qos.ts'
 import { latest } from './seen.ts'
 import { configSeenAnnotation } from './sources/identity.ts'
-import { podStatus } from './status.ts'
+import { podStatus, type Verdict } from './status.ts'
 import type { PodView } from './step-context.ts'
 import { createSteps } from './steps.ts'
 import type { Timeline } from './timeline.ts'
@@ -61,7 +61,26 @@ export interface AgentDeps {
   readonly log: Log
   /** For metrics. */
   readonly onProbed?: (report: ProbeReport) => void
-  readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
+  readonly onEvent: OnPodEvent
+}
+
+/** What a pod's owner should read of it. */
+export type OnPodEvent = (
+  pod: Pod,
+  type: 'Normal' | 'Warning',
+  reason: string,
+  message: string,
+  annotations?: Readonly<Record<string, string>>,
+) => void
+
+export interface Evicting {
+  readonly message: string
+  /** A second unless told otherwise. */
+  readonly grace?: Seconds
+  /** Of the Event. */
+  readonly annotations?: Readonly<Record<string, string>>
+  /** The node runs short, the pod itself has broken no limit: its owner may count that as a disruption. */
+  readonly isDisruption?: boolean
 }
 
 export interface Agent {
@@ -72,7 +91,7 @@ export interface Agent {
   /** Waits for the runtime and for every source, then adopts what runs and starts what is missing. */
   start(signal: AbortSignal): Promise<void>
   /** Ends a pod that takes what the node needs; its status says Evicted and why. */
-  evict(pod: Pod, message: string): void
+  evict(pod: Pod, how: Evicting): void
   /** What the pod's volumes show has changed. */
   refreshVolumes(podUid: string): void
   stop(): void
@@ -201,10 +220,11 @@ export const createAgent = (deps: AgentDeps): Agent => {
       prober.restore([])
       catchUp(deps, pods, found.keys())
     },
-    evict: (pod, message) => {
-      deps.onEvent(pod, 'Warning', 'Evicted', message)
-      const verdict = { phase: 'Failed', reason: 'Evicted', message } as const
-      pods.worker(pod.metadata.uid ?? '')?.end({ grace: 1, why: message, removed: false, verdict })
+    evict: (pod, { message, grace = 1, annotations, isDisruption }) => {
+      deps.onEvent(pod, 'Warning', 'Evicted', message, annotations)
+      const disruption = { reason: 'TerminationByKubelet', message }
+      const verdict: Verdict = { phase: 'Failed', reason: 'Evicted', message, ...(isDisruption && { disruption }) }
+      pods.worker(pod.metadata.uid ?? '')?.end({ grace, why: message, removed: false, verdict })
     },
     refreshVolumes: podUid => {
       const worker = pods.worker(podUid)

@@ -94,8 +94,15 @@ const keepReason = (image: Image, facts: ImageGcFacts, named: ReadonlySet<string
   return record === undefined || facts.now - record.firstSeen < minAgeMs ? 'too young' : undefined
 }
 
-/** What to remove, in this order: by age first, then for the disk from the one that was unused the longest. */
-export const planImageGc = (facts: ImageGcFacts, settings: ImageGcSettings): ImageGcPlan => {
+/**
+ * What to remove, in this order: by age first, then for the disk from the one that was unused the longest.
+ * @param how `all` that may go, whatever the disk: the node runs short
+ */
+export const planImageGc = (
+  facts: ImageGcFacts,
+  settings: ImageGcSettings,
+  how: 'as-needed' | 'all' = 'as-needed',
+): ImageGcPlan => {
   const { disk, now, records } = facts
   const named = new Set(facts.named.flatMap(name => [name, tryNormalize(name)]))
   const keep = facts.images.flatMap(image => {
@@ -117,7 +124,7 @@ export const planImageGc = (facts: ImageGcFacts, settings: ImageGcSettings): Ima
   let freed = 0
   for (const { id, bytes, lastUsed, firstSeen } of candidates) {
     const isOld = agesAreKnown && now - Math.max(lastUsed, firstSeen) > settings.maxAgeMs
-    if (!isOld && freed >= wantedBytes) continue
+    if (!isOld && how !== 'all' && freed >= wantedBytes) continue
     remove.push({ id, bytes, why: isOld ? 'age' : 'disk' })
     freed += bytes
   }

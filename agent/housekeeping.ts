@@ -26,6 +26,8 @@ export interface HousekeepingDeps {
 export interface Housekeeping {
   start(): void
   stop(): void
+  /** Removes every image that may go: the node runs short of space. @returns how many */
+  removeUnusedImages(): Promise<number>
 }
 
 /** The kubelet's: once in five minutes. */
@@ -36,9 +38,10 @@ export const createHousekeeping = (deps: HousekeepingDeps): Housekeeping => {
   const timers = new Map<string, Timer>()
   let stopped = false
   const since = clock.now()
-  let records: ImageRecords = new Map()
+  let records: ImageRecords | undefined
+  let collecting: Promise<unknown> = Promise.resolve()
 
-  const every = (what: string, ms: number, work: () => Promise<void>) => {
+  const every = (what: string, ms: number, work: () => Promise<unknown>) => {
     const round = async () => {
       await work().catch(error => log.warn({ err: error }, `${what}: ${describe(error)}`))
       if (!stopped)
@@ -60,15 +63,14 @@ export const createHousekeeping = (deps: HousekeepingDeps): Housekeeping => {
           await deps.rotation.rotate(id, logPath).catch(error => log.warn({ err: error }, describe(error)))
   }
 
-  const collectImages = async () => {
+  const collect = async (how: 'as-needed' | 'all'): Promise<number> => {
     const { runtime } = deps
+    const now = clock.now()
     const [images, containers, disk] = await Promise.all([runtime.listImages(), runtime.listContainers(), imageDisk(runtime)])
     const inUse = new Set(containers.flatMap(it => [it.imageId, it.imageRef]))
-    records = observeImages(records, images, inUse, clock.now())
-    const plan = planImageGc(
-      { images, records, inUse, named: await namedImages(deps), disk, since, now: clock.now() },
-      deps.images,
-    )
+    // What is there at the first look is older than anybody knows.
+    records = observeImages(records ?? new Map(), images, inUse, records === undefined ? 0 : now)
+    const plan = planImageGc({ images, records, inUse, named: await namedImages(deps), disk, since, now }, deps.images, how)
     for (const { id, why } of plan.remove) {
       await except(runtime.removeImage({ image: id }), 'not-found')
       log.info({ image: id, why }, 'removed an image that nothing uses')
@@ -78,17 +80,26 @@ export const createHousekeeping = (deps: HousekeepingDeps): Housekeeping => {
         { usedPercent: plan.usedPercent, missingBytes: plan.missingBytes },
         'the disk of images is full of something else than images',
       )
+    return plan.remove.length
+  }
+
+  /** One after the other: two at once would remove the same. */
+  const collectImages = (how: 'as-needed' | 'all'): Promise<number> => {
+    const mine = collecting.then(() => collect(how))
+    collecting = mine.catch(() => undefined)
+    return mine
   }
 
   return {
     start: () => {
       every('logs could not be rotated', deps.rotationMs, rotateLogs)
-      every('images could not be collected', imageGcMs, collectImages)
+      every('images could not be collected', imageGcMs, () => collectImages('as-needed'))
     },
     stop: () => {
       stopped = true
       for (const timer of timers.values()) timer.cancel()
     },
+    removeUnusedImages: () => collectImages('all'),
   }
 }
 

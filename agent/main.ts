@@ -32,7 +32,7 @@ import { createMachinery, type Machinery } from './machinery.ts'
 import { keepTrying, type Patient, whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
-import { createRuntime, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
+import { createRuntime, evictWhenShort, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
 import { readCgroupDriver } from './runtime-facts.ts'
 import type { Self } from './self.ts'
 import { createView } from './server/node-view.ts'
@@ -100,6 +100,15 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     flushCompileCache,
     error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),
   )
+  const onConditions = () => reporting?.nudge()
+  void evictWhenShort(running, {
+    ...parts,
+    recorder: membership?.recorder,
+    housekeeping,
+    onConditions,
+    clock,
+    signal: stopping.signal,
+  })
   housekeeping.start()
   storageWatch?.start()
   await signalled
@@ -165,6 +174,8 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
     ...routed,
     agent,
     wanted,
+    metrics,
+    cgroupDriver,
     ...(await assembleFaces({ ...shared, ...routed, agent, metrics, cgroupDriver, version })),
   }
 }

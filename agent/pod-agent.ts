@@ -10,7 +10,7 @@ import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { StateFile } from '../host/state-file.ts'
 import type { ProbeReport, SavedResult } from '../probes/table.ts'
-import { type Agent, createAgent } from './agent.ts'
+import { type Agent, createAgent, type OnPodEvent } from './agent.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import type { Machinery } from './machinery.ts'
 import { createParts } from './parts.ts'
@@ -56,11 +56,11 @@ export interface PodsParts {
 export const createPods = (deps: PodsParts): Agent => {
   const { config, configMaps, secrets, runtime, machinery, live, timeline, services, cluster, clock, log } = deps
   const { self, volumes, resources, images, cgroups, logs, machine } = machinery
-  const onEvent = (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => {
+  const onEvent: OnPodEvent = (pod, type, reason, message, annotations) => {
     const fields = { pod: fullName(pod), reason }
     if (type === 'Warning') log.warn(fields, message)
     else log.info(fields, message)
-    cluster?.recorder.record(podReference(pod), type, reason, message)
+    cluster?.recorder.record(podReference(pod), type, reason, message, annotations)
   }
   const parts = createParts({
     ...{ configMaps, secrets, services, volumes, resources, nodeIPs: self.addresses },

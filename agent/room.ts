@@ -79,7 +79,8 @@ export const createRoom = ({ admit, active, onEvent, log }: RoomDeps): Room => {
       return { pod, state: { inProgress: { generation } } }
     }
     const { message } = answer
-    const reason = admit(pod, []).ok ? 'Deferred' : 'Infeasible'
+    // A node that runs short of something now may have room later, whatever else it would say of the pod.
+    const reason = answer.reason === 'Evicted' || admit(pod, []).ok ? 'Deferred' : 'Infeasible'
     const kept = withGranted(pod, running)
     const isSame = pending?.reason === reason && pending.generation === generation
     if (isSame && pending.message === message) return { pod: kept, state }

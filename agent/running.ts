@@ -6,9 +6,11 @@ import { chooseEvents } from '../api/events.ts'
 import type { Source } from '../api/source.ts'
 import type { Pod } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
+import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import type { Agent } from './agent.ts'
 import type { AgentConfig } from './config/agent-config.ts'
+import type { EvictionStart } from './eviction/start.ts'
 import { imageGcSettings } from './gc.ts'
 import { createHousekeeping, type Housekeeping } from './housekeeping.ts'
 import type { Machinery } from './machinery.ts'
@@ -63,7 +65,7 @@ export const storageWatchOf = ({ config, runtime, agent, clock, log }: RunningDe
         measure: async path => (await diskUsage(path))?.bytes,
         ...{ runtime, rootDir: config.rootDir, podLogsDir: config.podLogsDir, clock, log: log.child({ part: 'storage' }) },
         sharesImageDisk: true,
-        onExceeded: agent.evict,
+        onExceeded: (pod, message) => agent.evict(pod, { message }),
       })
     : undefined
 
@@ -98,4 +100,20 @@ export const startPods = async (deps: PodsStart): Promise<void> => {
     signal,
   })
   if (watched === 'none') log.warn({}, 'the runtime has no event stream: ends of containers are noticed within a second')
+}
+
+/** Begins once pods run: one that is adopted is not to be refused by a node that runs short meanwhile. */
+export const evictWhenShort = async (running: Promise<void>, start: EvictionStart): Promise<void> => {
+  // What keeps pods from running is told by whoever starts them.
+  const begun = await running.then(
+    () => true,
+    () => false,
+  )
+  if (!begun) return
+  try {
+    const { runEviction } = await import('./eviction/start.ts')
+    await runEviction(start)
+  } catch (error) {
+    start.log.error({ err: error }, `the node is not kept from running short: ${describe(error)}`)
+  }
 }

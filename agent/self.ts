@@ -5,6 +5,8 @@ import type { KubeObject, Pod, ResourceList } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import { fileSystemSize, type Machine } from '../host/machine.ts'
 import { type Admission, admit } from './admit.ts'
+import { refusedUnder } from './eviction/admission.ts'
+import { createNodePressure, type NodePressure, toHealth } from './eviction/node-pressure.ts'
 import {
   allocatableOf,
   capacityOf,
@@ -52,6 +54,8 @@ export interface Self {
   readonly addresses: () => readonly string[]
   /** Those of the configuration and those that every Node has. */
   readonly labels: Readonly<Record<string, string>>
+  /** What the node runs short of. */
+  readonly pressure: NodePressure
   admit(pod: Pod, active: readonly Pod[]): Admission
   node(runtime: RuntimeFacts): Promise<KubeObject>
 }
@@ -63,6 +67,7 @@ export const createSelf = async (deps: SelfDeps): Promise<Self> => {
   const amounts = allocatableOf(capacity, settings)
   const labels = { ...defaultLabels(name, machine.architecture), ...deps.labels }
   let conditions: readonly NodeCondition[] = []
+  const pressure = createNodePressure()
   const sysctls = toSysctlAllowList(machine.kernel, deps.allowedUnsafeSysctls)
   const features = { userNamespaces: false, supplementalGroupsPolicy: false }
   const admitting = {
@@ -79,14 +84,16 @@ export const createSelf = async (deps: SelfDeps): Promise<Self> => {
     enforced: enforcedOf(capacity, settings),
     addresses: deps.addresses,
     labels,
-    admit: (pod, active) => admit(pod, active, { ...admitting, labels: deps.nodeLabels?.() ?? labels }),
+    pressure,
+    admit: (pod, active) =>
+      refusedUnder(pressure.current(), pod) ?? admit(pod, active, { ...admitting, labels: deps.nodeLabels?.() ?? labels }),
     node: async runtime => {
       const node = toNodeObject({
         name,
         machine,
         rootFs: await fileSystemSize(deps.rootDir),
         settings,
-        health: { troubles: runtime.troubles, memoryPressure: false, diskPressure: false, pidPressure: false },
+        health: { ...toHealth(pressure.current()), troubles: runtime.troubles },
         before: conditions,
         addresses: deps.addresses(),
         labels,

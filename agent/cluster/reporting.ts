@@ -12,6 +12,7 @@ import { describe } from '../../host/fault.ts'
 import { createLink } from '../../host/link.ts'
 import type { Log } from '../../host/log.ts'
 import type { AgentConfig } from '../config/agent-config.ts'
+import { toHealth } from '../eviction/node-pressure.ts'
 import { createKubeletApi } from '../kubelet-api/kubelet-api.ts'
 import type { Machinery } from '../machinery.ts'
 import { keepTrying } from '../patience.ts'
@@ -65,7 +66,7 @@ const nodeReporterOf = ({ config, membership, machinery, runtime, version, clock
       maxImages: kubelet.nodeStatusMaxImages,
       addresses: machinery.self.addresses,
       volumesInUse: () => [],
-      pressure: () => ({ memoryPressure: false, diskPressure: false, pidPressure: false }),
+      pressure: () => toHealth(machinery.self.pressure.current()),
       troubles: node => (config.cni.mode === 'disabled' ? [] : podCIDRTroubles(node)),
     }),
     registration: {
