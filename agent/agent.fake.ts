@@ -29,6 +29,8 @@ export interface Setup {
   /** Millicores that all pods together may request; as many as they like when not given. */
   readonly milliCpu?: number
   readonly memoryUsed?: (containerId: string) => number
+  /** The label that pods need, as the node knows it now. */
+  readonly labelled?: { now: boolean; lookAgain: () => Promise<void> }
   /** Instead of the store that is filled by hand, and by the agent's clock. */
   readonly wanted?: (clock: FakeClock) => WantedPods
 }
@@ -110,10 +112,13 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
     },
     timeline: createTimeline({ clock }),
     probeMemory: { remembered: undefined, save: () => undefined },
+    ...(more.labelled && { lookAtNode: more.labelled.lookAgain }),
     admit: (pod, active) =>
-      isRoom(pod, active)
-        ? { ok: true }
-        : { ok: false, reason: 'OutOfpods', message: 'no room', short: { pods: active.length + 1 - maxPods } },
+      more.labelled?.now === false
+        ? { ok: false, reason: 'NodeAffinity', message: 'no such label' }
+        : isRoom(pod, active)
+          ? { ok: true }
+          : { ok: false, reason: 'OutOfpods', message: 'no room', short: { pods: active.length + 1 - maxPods } },
     resources: (_, it) => resourcesOf(it),
     memoryUsed: async id => more.memoryUsed?.(id) ?? 0,
     limits: { longestPauseMs: 300_000, keepDead: 1 },

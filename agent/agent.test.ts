@@ -189,6 +189,35 @@ t.test('pods beyond maxPods are rejected with the reason, and those that ran bef
   t.match(second.status('a'), { phase: 'Failed', reason: 'OutOfpods' })
 })
 
+t.test('a label that the node has not heard of yet is asked for before a pod is turned away', async t => {
+  const labelled = {
+    now: false,
+    lookAgain: async () => {
+      labelled.now = true
+    },
+  }
+  const { wanted, settle, state } = setup({ labelled })
+  wanted.put(namedPod('web'))
+  await settle()
+  t.equal(state('web'), 'running')
+})
+
+t.test('a label that the node does not have turns a pod away after one question', async t => {
+  let questions = 0
+  const { wanted, settle, status } = setup({
+    labelled: {
+      now: false,
+      lookAgain: async () => {
+        questions += 1
+      },
+    },
+  })
+  wanted.put(namedPod('web'))
+  await settle()
+  t.match(status('web'), { phase: 'Failed', reason: 'NodeAffinity' })
+  t.equal(questions, 1)
+})
+
 t.test('a sandbox that dies takes its pod to a new one', async t => {
   const { wanted, cri, settle, state, status } = setup()
   wanted.put(namedPod('web'))
