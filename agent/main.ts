@@ -94,21 +94,16 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     await network.install(folders, sandboxIds)
     reporting?.nudge()
   }
-  const running = startPods({ config, runtime, machinery, installNetwork, agent, clock, log, signal: stopping.signal })
-  // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
-  running.then(
-    flushCompileCache,
-    error => stopping.signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),
-  )
+  const { signal } = stopping
   const onConditions = () => reporting?.nudge()
-  void evictWhenShort(running, {
-    ...parts,
-    recorder: membership?.recorder,
-    housekeeping,
-    onConditions,
-    clock,
-    signal: stopping.signal,
-  })
+  const onRunning = () => {
+    // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
+    flushCompileCache()
+    void evictWhenShort({ ...parts, recorder: membership?.recorder, housekeeping, onConditions, clock, signal })
+  }
+  startPods({ config, runtime, machinery, installNetwork, agent, clock, log, onRunning, signal }).catch(
+    error => signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),
+  )
   housekeeping.start()
   storageWatch?.start()
   await signalled

@@ -73,9 +73,12 @@ export interface PodsStart extends RunningDeps {
   readonly machinery: Machinery
   /** Sets up the pod network; may resolve before that is done when only the apiserver knows its addresses. */
   readonly installNetwork: (folders: CniFolders, sandboxIds: Iterable<string>) => Promise<void>
+  /** Pods that run are adopted, the others have been begun. */
+  readonly onRunning: () => void
   readonly signal: AbortSignal
 }
 
+/** Resolves when nobody follows the runtime's events any more. */
 export const startPods = async (deps: PodsStart): Promise<void> => {
   const { config, runtime, machinery, agent, clock, log, signal } = deps
   const { cgroups, self } = machinery
@@ -89,6 +92,7 @@ export const startPods = async (deps: PodsStart): Promise<void> => {
   )
   await agent.start(signal)
   log.info({ node: config.nodeName, runtime: (await readRuntimeFacts(runtime)).version }, 'running pods')
+  deps.onRunning()
   const { onEvent, onConnected, onLost } = agent.follower
   const watched = await chooseEvents({
     endpoint: config.runtimeSocket,
@@ -102,14 +106,8 @@ export const startPods = async (deps: PodsStart): Promise<void> => {
   if (watched === 'none') log.warn({}, 'the runtime has no event stream: ends of containers are noticed within a second')
 }
 
-/** Begins once pods run: one that is adopted is not to be refused by a node that runs short meanwhile. */
-export const evictWhenShort = async (running: Promise<void>, start: EvictionStart): Promise<void> => {
-  // What keeps pods from running is told by whoever starts them.
-  const begun = await running.then(
-    () => true,
-    () => false,
-  )
-  if (!begun) return
+/** To be begun when pods run: one that is adopted is not to be refused by a node that runs short meanwhile. */
+export const evictWhenShort = async (start: EvictionStart): Promise<void> => {
   try {
     const { runEviction } = await import('./eviction/start.ts')
     await runEviction(start)
