@@ -20,6 +20,7 @@ import { type HookDeps, runHook } from './hooks.ts'
 import type { Images } from './images.ts'
 import { createObserver } from './observe.ts'
 import type { Parts } from './parts.ts'
+import type { OnPodEvent } from './pod-event.ts'
 import type { PodLogs } from './podlogs.ts'
 import { createPods, type Pods, type WantedPods } from './pods.ts'
 import { qosClass } from './qos.ts'
@@ -63,15 +64,6 @@ export interface AgentDeps {
   readonly onProbed?: (report: ProbeReport) => void
   readonly onEvent: OnPodEvent
 }
-
-/** What a pod's owner should read of it. */
-export type OnPodEvent = (
-  pod: Pod,
-  type: 'Normal' | 'Warning',
-  reason: string,
-  message: string,
-  annotations?: Readonly<Record<string, string>>,
-) => void
 
 export interface Evicting {
   readonly message: string
@@ -118,7 +110,8 @@ export const createAgent = (deps: AgentDeps): Agent => {
         const failed = { stage: `${kind} probe`, container: target.container.name, error: answer.message || 'no message' }
         timeline.record(worker.uid, { ...failed, startedAt, endedAt })
       }
-      deps.onEvent(worker.pod, 'Warning', answer.outcome === 'warning' ? 'ProbeWarning' : 'Unhealthy', message)
+      const reason = answer.outcome === 'warning' ? 'ProbeWarning' : 'Unhealthy'
+      deps.onEvent(worker.pod, 'Warning', reason, message, { container: target.container.name })
     },
     onResult: (podUid, container, kind, result) => {
       const now = clock.now()
@@ -150,7 +143,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
     volumes: deps.volumes,
     image: async (pod, container, signal) => {
       const onEvent = (event: { type: 'Normal' | 'Warning'; reason: string; message: string }) =>
-        deps.onEvent(pod, event.type, event.reason, event.message)
+        deps.onEvent(pod, event.type, event.reason, event.message, { container: container.name })
       const image = await deps.images.ensure(pod, container, { signal, onEvent })
       return { imageRef: image.imageRef, uid: image.uid, username: image.username ?? '' }
     },
@@ -221,7 +214,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
       catchUp(deps, pods, found.keys())
     },
     evict: (pod, { message, grace = 1, annotations, isDisruption }) => {
-      deps.onEvent(pod, 'Warning', 'Evicted', message, annotations)
+      deps.onEvent(pod, 'Warning', 'Evicted', message, annotations && { annotations })
       const disruption = { reason: 'TerminationByKubelet', message }
       const verdict: Verdict = { phase: 'Failed', reason: 'Evicted', message, ...(isDisruption && { disruption }) }
       pods.worker(pod.metadata.uid ?? '')?.end({ grace, why: message, removed: false, verdict })

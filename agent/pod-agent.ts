@@ -10,10 +10,11 @@ import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { StateFile } from '../host/state-file.ts'
 import type { ProbeReport, SavedResult } from '../probes/table.ts'
-import { type Agent, createAgent, type OnPodEvent } from './agent.ts'
+import { type Agent, createAgent } from './agent.ts'
 import type { AgentConfig } from './config/agent-config.ts'
 import type { Machinery } from './machinery.ts'
 import { createParts } from './parts.ts'
+import type { OnPodEvent } from './pod-event.ts'
 import type { WantedPods } from './pods.ts'
 import { podReference } from './report/event-object.ts'
 import type { EventRecorder } from './report/events.ts'
@@ -56,11 +57,11 @@ export interface PodsParts {
 export const createPods = (deps: PodsParts): Agent => {
   const { config, configMaps, secrets, runtime, machinery, live, timeline, services, cluster, clock, log } = deps
   const { self, volumes, resources, images, cgroups, logs, machine } = machinery
-  const onEvent: OnPodEvent = (pod, type, reason, message, annotations) => {
-    const fields = { pod: fullName(pod), reason }
+  const onEvent: OnPodEvent = (pod, type, reason, message, { container, annotations } = {}) => {
+    const fields = { pod: fullName(pod), ...(container !== undefined && { container }), reason }
     if (type === 'Warning') log.warn(fields, message)
     else log.info(fields, message)
-    cluster?.recorder.record(podReference(pod), type, reason, message, annotations)
+    cluster?.recorder.record(podReference(pod, container), type, reason, message, annotations)
   }
   const parts = createParts({
     ...{ configMaps, secrets, services, volumes, resources, nodeIPs: self.addresses },

@@ -1,6 +1,7 @@
 // All pods of the node: a worker for each, admission before it starts, and whoever else has news of a pod (the runtime's events,
 // probes, a changed ConfigMap) is passed on to its worker. A pod of the same name waits until the one before it is gone.
 // Pods that the runtime knows and nobody wants are ended like any other, once it is known who is wanted.
+
 import { fullName, namespaceOf } from '../api/pod.ts'
 import type { Source, Store } from '../api/source.ts'
 import type { Pod, PodCondition, PodPhase, PodStatus } from '../api/types.ts'
@@ -9,6 +10,7 @@ import type { Log } from '../host/log.ts'
 import type { Admission } from './admit.ts'
 import { ownedConditions } from './conditions.ts'
 import type { PodSketch } from './observe.ts'
+import type { OnPodEvent } from './pod-event.ts'
 import { qosClass } from './qos.ts'
 import { createRoom, type RoomDeps } from './room.ts'
 import { isAlive, nothingSeen } from './seen.ts'
@@ -27,7 +29,7 @@ export interface PodsDeps {
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'resized' | 'gone', detail?: string) => void
   /** What a pod's owner should read of it. */
-  readonly onEvent?: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
+  readonly onEvent?: OnPodEvent
   /** After each publication of a pod whose containers were looked at: whoever follows containers (probes) looks again. */
   readonly onLooked: (worker: PodWorker) => void
   /** Labels or annotations of a pod that runs have changed: files that show them are out of date. */

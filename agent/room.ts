@@ -1,9 +1,11 @@
 // Who gets room on this node: pods that ask to start, those that must give way to one that the node needs, and resizes of running ones.
 // Keeps who waits for whose end; decides by agent/admit.ts, preempt.ts and resize.ts, and starts or ends nothing itself.
+
 import { fullName } from '../api/pod.ts'
 import type { Pod } from '../api/types.ts'
 import type { Log } from '../host/log.ts'
 import type { Admission } from './admit.ts'
+import type { OnPodEvent } from './pod-event.ts'
 import { preemptionDisruption, preemptionMessage, victimsFor } from './preempt.ts'
 import { asksForResize, grantedBefore, type ResizeState, withGranted } from './resize.ts'
 import type { Verdict } from './status.ts'
@@ -12,7 +14,7 @@ export interface RoomDeps {
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   /** Pods that are admitted and have not ended. */
   readonly active: () => readonly Pod[]
-  readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
+  readonly onEvent: OnPodEvent
   readonly log: Log
 }
 

@@ -71,6 +71,7 @@ export const createStarting = (deps: StepDeps, cgroupParentOf: (podUid: string) 
       const id = await spanned(deps, view, { stage: 'create', container: name }, () =>
         create(view, container, restartCount, image, sandbox),
       )
+      deps.onEvent(pod, 'Normal', 'Created', 'Container created', { container: name })
       // Linked before it starts: what was only created is made anew by the next daemon, what runs is left alone.
       await deps.logs.link(pod, name, id, restartCount)
       await spanned(deps, view, { stage: 'start', container: name }, async () => {
@@ -78,12 +79,12 @@ export const createStarting = (deps: StepDeps, cgroupParentOf: (podUid: string) 
           throw asReason(error, 'container-start', 'RunContainerError')
         })
       })
-      deps.onEvent(pod, 'Normal', 'Started', `Container started: ${name}`)
+      deps.onEvent(pod, 'Normal', 'Started', 'Container started', { container: name })
       await postStart(view, container, id, signal)
       const it = await deps.containerSeen(id, sandbox.id)
       return { ...seen, containers: [it, ...seen.containers] }
     } catch (error) {
-      if (!signal.aborted) deps.onEvent(pod, 'Warning', 'Failed', `Error: ${describe(error)}`)
+      if (!signal.aborted) deps.onEvent(pod, 'Warning', 'Failed', `Error: ${describe(error)}`, { container: name })
       throw error
     }
   }
@@ -96,7 +97,7 @@ export const createStarting = (deps: StepDeps, cgroupParentOf: (podUid: string) 
         deps.hook(handler, { pod: view.pod, container, containerId: id, podIPs: podIPsOf(view.seen) }, signal),
       )
     } catch (error) {
-      deps.onEvent(view.pod, 'Warning', 'FailedPostStartHook', describe(error))
+      deps.onEvent(view.pod, 'Warning', 'FailedPostStartHook', describe(error), { container: container.name })
       await stopOne(
         endingContext(deps, view),
         { id, container, graceMs: graceOf(view.pod) * 1000, message: 'FailedPostStartHook', skipHook: false },

@@ -1,10 +1,12 @@
 // What the executors of a pod's steps share: what they work on, what they are given, how a stage leaves its span. Decides nothing.
+
 import type { Cri } from '../api/cri/cri.ts'
 import type { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from '../api/cri/types.ts'
 import type { Container, Pod } from '../api/types.ts'
 import type { Clock, Seconds } from '../host/clock.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import type { Step } from './plan.ts'
+import type { OnPodEvent } from './pod-event.ts'
 import type { PodLogs } from './podlogs.ts'
 import type { ContainerSeen, SandboxSeen, Seen } from './seen.ts'
 import type { EndingContext, RunHook } from './terminate.ts'
@@ -68,7 +70,7 @@ export interface StepDeps {
     podUid: string,
     span: { readonly stage: string; readonly container?: string; readonly detail?: string },
   ) => (error?: unknown) => void
-  readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
+  readonly onEvent: OnPodEvent
 }
 
 export const podIPsOf = ({ sandboxes }: Seen): readonly string[] => sandboxes[0]?.ips ?? []

@@ -8,6 +8,7 @@ import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe, except } from '../host/fault.ts'
 import { endingStages, remainingGrace } from './ending.ts'
 import type { HookTarget } from './hooks.ts'
+import type { OnPodEvent } from './pod-event.ts'
 import type { ContainerSeen, Seen } from './seen.ts'
 
 /** Runs one lifecycle hook to its end. @throws Fault `hook` */
@@ -20,7 +21,7 @@ export interface EndingContext {
   readonly runtime: Pick<Cri, 'stopContainer' | 'stopPodSandbox'>
   readonly clock: Clock
   readonly hook: RunHook
-  readonly onEvent: (pod: Pod, type: 'Normal' | 'Warning', reason: string, message: string) => void
+  readonly onEvent: OnPodEvent
 }
 
 export interface Stop {
@@ -40,7 +41,9 @@ export const stopOne = async (context: EndingContext, stop: Stop, signal: AbortS
   const { runtime, clock, pod } = context
   const startedAt = clock.monotonic()
   if (!stop.skipHook)
-    context.onEvent(pod, 'Normal', 'Killing', stop.message || `Stopping container ${stop.container?.name ?? stop.id}`)
+    context.onEvent(pod, 'Normal', 'Killing', stop.message || `Stopping container ${stop.container?.name ?? stop.id}`, {
+      ...(stop.container && { container: stop.container.name }),
+    })
   if (!stop.skipHook && stop.graceMs > 0) await preStop(context, stop, signal)
   const left = remainingGrace(stop.graceMs / 1000, clock.monotonic() - startedAt)
   await except(runtime.stopContainer(stop.id, left, { signal }), 'not-found')
@@ -55,7 +58,9 @@ const preStop = async (context: EndingContext, { container, id, graceMs }: Stop,
     const target = { pod: context.pod, container, containerId: id, podIPs: context.podIPs }
     await context.hook(handler, target, AbortSignal.any([deadline.signal, signal]))
   } catch (error) {
-    context.onEvent(context.pod, 'Warning', 'FailedPreStopHook', `PreStopHook failed: ${describe(error)}`)
+    context.onEvent(context.pod, 'Warning', 'FailedPreStopHook', `PreStopHook failed: ${describe(error)}`, {
+      container: container.name,
+    })
   } finally {
     timer.cancel()
   }

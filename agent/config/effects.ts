@@ -15,11 +15,6 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'enableProfilingHandler',
   'enableSystemLogQuery',
   'enforceNodeAllocatable',
-  'evictionMaxPodGracePeriod',
-  'evictionMinimumReclaim',
-  'evictionPressureTransitionPeriod',
-  'evictionSoft',
-  'evictionSoftGracePeriod',
   'failCgroupV1',
   'failSwapOn',
   'featureGates',
@@ -29,7 +24,6 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'imageServiceEndpoint',
   'iptablesDropBit',
   'iptablesMasqueradeBit',
-  'kernelMemcgNotification',
   'kubeAPIBurst',
   'kubeAPIQPS',
   'kubeletCgroups',
@@ -40,7 +34,6 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'memoryReservationPolicy',
   'memorySwap',
   'memoryThrottlingFactor',
-  'mergeDefaultEvictionSettings',
   'oomScoreAdj',
   'preloadedImagesVerificationAllowlist',
   'protectKernelDefaults',
@@ -68,7 +61,7 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
 
 /** Fields that are obeyed in part, with what they do. */
 export const partialEffect: { readonly [K in keyof KubeletFields]?: string } = {
-  evictionHard: 'counts for what can be allocated; nothing is evicted',
+  kernelMemcgNotification: 'memory is looked at every second',
   logging: 'verbosity only',
 }
 

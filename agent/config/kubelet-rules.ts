@@ -119,11 +119,21 @@ const signals = [
   'pid.available',
 ]
 
+const checkThreshold = (report: Report, place: string, value: string): void => {
+  // 0% and 100% switch a threshold off; an amount of nothing would only look as if it did.
+  if (value.endsWith('%')) {
+    if (Number.parseFloat(value) > 100) report(place, value, 'want at most 100%')
+  } else if (toBytes(value) <= 0) report(place, value, 'want more than nothing')
+}
+
 const checkEviction = (report: Report, config: KubeletConfiguration): void => {
   for (const field of ['evictionHard', 'evictionSoft', 'evictionSoftGracePeriod', 'evictionMinimumReclaim'] as const) {
     for (const signal of Object.keys(config[field])) {
       if (!signals.includes(signal)) report(`${field}[${signal}]`, undefined, `want one of ${signals.join(', ')}`)
     }
+  }
+  for (const field of ['evictionHard', 'evictionSoft'] as const) {
+    for (const [signal, value] of Object.entries(config[field])) checkThreshold(report, `${field}[${signal}]`, value)
   }
   for (const signal of Object.keys(config.evictionSoft)) {
     if (!(signal in config.evictionSoftGracePeriod))

@@ -234,10 +234,10 @@ t.test('fields without effect are named in one warning, empty ones not', async t
 
 t.test('fields with half an effect say which, and what the node does anyway is not named', async t => {
   const { warnings } = await withFile(
-    'staticPodPath: /m\nfailSwapOn: false\nlogging: {verbosity: 3, format: json}\nevictionHard: {memory.available: 1Gi}',
+    'staticPodPath: /m\nfailSwapOn: false\nlogging: {verbosity: 3, format: json}\nkernelMemcgNotification: true',
   )
   t.same(warnings, [
-    'evictionHard in the KubeletConfiguration: counts for what can be allocated; nothing is evicted',
+    'kernelMemcgNotification in the KubeletConfiguration: memory is looked at every second',
     'logging in the KubeletConfiguration: verbosity only',
   ])
   t.match((await withFile('staticPodPath: /m\nfailSwapOn: true')).warnings, [/no effect yet: failSwapOn$/])
@@ -276,6 +276,8 @@ for (const [name, fields, message] of [
     /evictionSoftGracePeriod\[memory.available\]: required with evictionSoft/,
   ],
   ['an amount that is none', 'evictionHard: {memory.available: lots}', /want an amount such as 100Mi or 10%/],
+  ['a threshold of nothing', 'evictionHard: {memory.available: "0"}', /evictionHard\[memory.available\]: "0": want more than nothing/],
+  ['a share of more than all', 'evictionHard: {nodefs.available: 110%}', /evictionHard\[nodefs.available\]: "110%": want at most 100%/],
   [
     'a reserved resource that is none',
     'kubeReserved: {gpu: 1}',
