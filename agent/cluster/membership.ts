@@ -90,14 +90,20 @@ const newer = (a: NodeObject | undefined, b: NodeObject | undefined): NodeObject
 
 type Watches = Pick<Membership, 'apiserverPods' | 'services' | 'endpointSlices' | 'nodes' | 'node'>
 
-const watchCluster = (client: KubeClient, { nodeName }: AgentConfig, clock: Clock, log: Log): Watches => {
+/** @param clients the node's own, and that of whoever may read all Services and Nodes, as the proxy's configuration names it */
+const watchCluster = (
+  { client, proxyClient }: { readonly client: KubeClient; readonly proxyClient: KubeClient },
+  { nodeName }: AgentConfig,
+  clock: Clock,
+  log: Log,
+): Watches => {
   const reflect = <T extends KubeObject>(resource: Resource, more: Partial<ReflectorDeps<T>> = {}) =>
     createReflector<T>({ client, resource, clock, log, ...more })
   return {
     apiserverPods: reflect<Pod>(pods, { fieldSelector: `spec.nodeName=${nodeName}` }),
-    services: reflect<Service>(services, { labelSelector: routed }),
-    endpointSlices: reflect<EndpointSlice>(endpointSlices, { labelSelector: routed }),
-    nodes: reflect<NodeObject>(nodes, { trim: trimToRoutes }),
+    services: reflect<Service>(services, { client: proxyClient, labelSelector: routed }),
+    endpointSlices: reflect<EndpointSlice>(endpointSlices, { client: proxyClient, labelSelector: routed }),
+    nodes: reflect<NodeObject>(nodes, { client: proxyClient, trim: trimToRoutes }),
     node: reflect<NodeObject>(nodes, { fieldSelector: `metadata.name=${nodeName}` }),
   }
 }
@@ -122,7 +128,9 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
   await identity.bootstrap(signal)
   const client = connect(kubeconfig)
   await identity.startClient(client)
-  const watches = watchCluster(client, config, clock, apiLog)
+  const proxyKubeconfig = config.proxy.config.clientConnection.kubeconfig
+  const proxyClient = proxyKubeconfig === '' ? client : connect(proxyKubeconfig)
+  const watches = watchCluster({ client, proxyClient }, config, clock, apiLog)
   const memories = await openMemories(deps)
   const wanted = createClusterPods({
     statics: manifests.pods,
@@ -169,6 +177,7 @@ export const joinCluster = async (deps: MembershipDeps, signal: AbortSignal): Pr
       objects.stop()
       for (const it of Object.values(watches)) it.stop()
       await Promise.all([forget?.(), memories.objects.flush(), podRanges.flush(), identity.stop()])
+      proxyClient.close()
       client.close()
     },
   }

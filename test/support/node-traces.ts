@@ -49,14 +49,24 @@ const strays = async ({ netns, containerd }: TestNode): Promise<readonly string[
   return found
 }
 
-/** The sandboxes for which containerd has started a shim that still runs. */
+/**
+ * The sandboxes for which containerd has started a shim that still runs. Without those that containerd itself has given up: when a
+ * caller dies while its sandbox is being made, 1.6 cleans up behind the shim ("shim disconnected") and leaves its process, which holds
+ * nothing: no container, no child, no mount.
+ */
 const shims = async ({ containerd }: TestNode): Promise<readonly string[]> => {
-  const found: string[] = []
+  const found = new Map<number, string>()
+  const parents = new Set<number>()
   for (const pid of await processIds()) {
     const argv = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0')
-    if (argv.includes('-address') && argv.includes(containerd.socket)) found.push(argv[argv.indexOf('-id') + 1] ?? String(pid))
+    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
+    parents.add(Number(/^PPid:\s*(\d+)$/m.exec(status)?.[1] ?? 0))
+    if (argv.includes('-address') && argv.includes(containerd.socket))
+      found.set(pid, argv[argv.indexOf('-id') + 1] ?? String(pid))
   }
-  return found
+  const log = await containerd.log()
+  const givenUp = (id: string) => log.includes(`msg="cleaning up after shim disconnected" id=${id} `)
+  return [...found].filter(([pid, id]) => parents.has(pid) || !givenUp(id)).map(([, id]) => id)
 }
 
 const sorted = (list: readonly string[]) => [...list].sort()
