@@ -182,6 +182,23 @@ for (const [name, refuse] of [
   })
 }
 
+t.test('of many that are refused a stream at the same time each lists at once', async t => {
+  const held: Asked[] = []
+  const { client, reflector, clock } = await setup(t, it => {
+    if (it.query.has('sendInitialEvents')) {
+      held.push(it)
+      const refusal = status(422, 'Invalid', 'sendInitialEvents is forbidden')
+      if (held.length === 2) for (const asked of held) asked.reply(422, refusal)
+    } else if (it.query.has('watch')) it.stream()
+    else it.reply(200, { kind: 'ConfigMapList', metadata: { resourceVersion: '9' }, items: [] })
+  })
+  const log = { debug: () => undefined } as never
+  const other = createReflector({ client, resource: configMaps, namespace: 'y', clock, log })
+  await Promise.all([reflector.synced, other.synced])
+  other.stop()
+  t.same(clock.slept, [], 'nobody waited')
+})
+
 t.test('410 in the middle of a list in pages lists again, whole', async t => {
   const { reflector } = await setup(t, it => {
     if (it.query.has('sendInitialEvents')) return it.reply(400, status(400, 'BadRequest', 'unknown'))

@@ -163,8 +163,10 @@ const listInPages = async <T extends KubeObject>(state: Follow<T>): Promise<void
 
 /** One round: a list if one is needed, then a watch until it ends. Corrects the state so that the next round can do better. */
 const followOnce = async <T extends KubeObject>(state: Follow<T>): Promise<void> => {
+  const { lists } = state.deps.client
+  const wasStreamed = lists.areStreamed
   try {
-    if (!state.isListed && !state.deps.client.lists.areStreamed) await listInPages(state)
+    if (!state.isListed && !wasStreamed) await listInPages(state)
     await followWatch(state)
   } catch (error) {
     const isGone = isFault(error, 'api-expired') || isTooNew(error)
@@ -172,8 +174,8 @@ const followOnce = async <T extends KubeObject>(state: Follow<T>): Promise<void>
       state.isListed = false
       state.version = ''
     }
-    const { lists } = state.deps.client
-    if (!state.isListed && lists.areStreamed && lacksStreaming(error)) {
+    // Many are refused at the same time: each of them lists at once, not the first alone.
+    if (!state.isListed && wasStreamed && lacksStreaming(error)) {
       lists.areStreamed = false
       return followOnce(state)
     }
