@@ -276,8 +276,16 @@ for (const [name, fields, message] of [
     /evictionSoftGracePeriod\[memory.available\]: required with evictionSoft/,
   ],
   ['an amount that is none', 'evictionHard: {memory.available: lots}', /want an amount such as 100Mi or 10%/],
-  ['a threshold of nothing', 'evictionHard: {memory.available: "0"}', /evictionHard\[memory.available\]: "0": want more than nothing/],
-  ['a share of more than all', 'evictionHard: {nodefs.available: 110%}', /evictionHard\[nodefs.available\]: "110%": want at most 100%/],
+  [
+    'a threshold of nothing',
+    'evictionHard: {memory.available: "0"}',
+    /evictionHard\[memory.available\]: "0": want more than nothing/,
+  ],
+  [
+    'a share of more than all',
+    'evictionHard: {nodefs.available: 110%}',
+    /evictionHard\[nodefs.available\]: "110%": want at most 100%/,
+  ],
   [
     'a reserved resource that is none',
     'kubeReserved: {gpu: 1}',
