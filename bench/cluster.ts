@@ -1,6 +1,7 @@
 // A cluster under measurement: a real control plane, one node that nodelet runs and one that the Go kubelet and kube-proxy run, side by
 // side on one network with the same images and the same certificates. Says nothing of what is measured.
-import type { ClusterNode } from '../test/support/cluster-node.ts'
+import { join } from 'node:path'
+import { type ClusterNode, connectNodes, createClusterNode } from '../test/support/cluster-node.ts'
 import { type ControlPlane, createControlPlane } from '../test/support/control-plane.ts'
 import { createRelease } from './release.ts'
 
@@ -16,6 +17,9 @@ export interface BenchClusterOptions {
   /** More flags of the apiserver. */
   readonly apiserverFlags?: readonly string[]
 }
+
+// What an administrator applies once: nodes may see Services, their endpoints and the other nodes.
+const rbac = join(import.meta.dirname, '../deploy/rbac.yaml')
 
 /** Who the other side is. */
 export const peer = 'kubelet + kube-proxy'
@@ -37,17 +41,23 @@ export const createBenchCluster = async ({ images, apiserverFlags = [] }: BenchC
     for (const it of undo.reverse()) await it()
   }
   try {
-    if (process.env['NODELET'] === undefined) {
-      const release = await createRelease()
-      undo.push(release.remove)
-      process.env['NODELET'] = release.program
-    }
-    const { connectNodes, createClusterNode } = await import('../test/support/cluster-node.ts')
+    const given = process.env['NODELET']
+    const release = given === undefined ? await createRelease() : undefined
+    if (release !== undefined) undo.push(release.remove)
+    const program = release?.program ?? given
     const controlPlane = await createControlPlane({ apiserverFlags })
     undo.push(controlPlane.close)
+    await controlPlane.kubectl(['apply', '-f', rbac])
     const nodes: ClusterNode[] = []
     for (const agent of ['nodelet', 'kubelet'] as const) {
-      const node = await createClusterNode({ controlPlane, agent, name: agent, host: 11 + nodes.length, images })
+      const node = await createClusterNode({
+        controlPlane,
+        agent,
+        name: agent,
+        host: 11 + nodes.length,
+        images,
+        ...(program && { nodelet: program }),
+      })
       undo.push(node.close)
       nodes.push(node)
       await node.start()

@@ -29,12 +29,18 @@ interface Wait<T> {
 
 const patienceMs = 60_000
 
-/** Watches a collection, such as /api/v1/namespaces/default/pods. */
+interface List {
+  readonly metadata: { readonly resourceVersion: string }
+}
+
+/** Watches a collection, such as /api/v1/namespaces/default/pods; whatever changes from now on is seen, however long it takes to begin. */
 export const createWatch = async <T extends KubeObject>(
-  { netns, kubectlArgv }: ControlPlane,
+  { netns, get, kubectlArgv }: ControlPlane,
   path: string,
 ): Promise<Watch<T>> => {
-  const [program = '', ...args] = netns.wrap(kubectlArgv(['get', '--raw', `${path}?watch=true`]))
+  const { resourceVersion } = (await get<List>(path)).metadata
+  const query = `watch=true&resourceVersion=${resourceVersion}`
+  const [program = '', ...args] = netns.wrap(kubectlArgv(['get', '--raw', `${path}?${query}`]))
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   await once(child, 'spawn')
   const waits = new Set<Wait<T>>()
@@ -47,23 +53,24 @@ export const createWatch = async <T extends KubeObject>(
       wait.resolve(at)
     }
   })
-  return {
-    when: (what, isWanted) => {
-      const { promise, resolve, reject } = Promise.withResolvers<number>()
-      const wait = { isWanted, resolve }
-      const timer = setTimeout(() => {
-        waits.delete(wait)
-        reject(new Error(`waited too long for ${what}`))
-      }, patienceMs)
-      waits.add(wait)
-      return promise.finally(() => clearTimeout(timer))
-    },
-    close: async () => {
-      if (child.exitCode !== null) return
-      child.kill()
-      await once(child, 'exit')
-    },
+  const when: Watch<T>['when'] = (what, isWanted) => {
+    const { promise, resolve, reject } = Promise.withResolvers<number>()
+    const wait = { isWanted, resolve }
+    const timer = setTimeout(() => {
+      waits.delete(wait)
+      reject(new Error(`waited too long for ${what}`))
+    }, patienceMs)
+    waits.add(wait)
+    // What is waited for may fail before anybody looks at it.
+    promise.catch(() => undefined)
+    return promise.finally(() => clearTimeout(timer))
   }
+  const close = async () => {
+    if (child.exitCode !== null) return
+    child.kill()
+    await once(child, 'exit')
+  }
+  return { when, close }
 }
 
 /** A Pod or a Node, as far as it matters here. */

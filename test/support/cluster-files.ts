@@ -57,7 +57,7 @@ const nodelet = process.env['NODELET'] ?? join(import.meta.dirname, '../../bin/n
 export const agentCommands = (
   agent: Agent,
   { name, address, dir }: NodeFacts,
-  programs: { readonly kubelet: string; readonly kubeProxy: string },
+  programs: { readonly kubelet: string; readonly kubeProxy: string; readonly nodelet?: string | undefined },
 ): Readonly<Record<string, readonly string[]>> => {
   const flags = [
     ...[
@@ -72,5 +72,13 @@ export const agentCommands = (
   if (agent === 'kubelet') {
     return { kubelet: [programs.kubelet, ...flags], 'kube-proxy': [programs.kubeProxy, `--config=${proxyConfig}`, '--v=2'] }
   }
-  return { nodelet: [nodelet, 'agent', ...flags, `--nodelet-config=${dir}/nodelet.yaml`, `--proxy-config=${proxyConfig}`] }
+  return {
+    nodelet: [
+      programs.nodelet ?? nodelet,
+      'agent',
+      ...flags,
+      `--nodelet-config=${dir}/nodelet.yaml`,
+      `--proxy-config=${proxyConfig}`,
+    ],
+  }
 }

@@ -18,6 +18,8 @@ export interface ClusterNodeOptions {
   /** The last number of its address on the fabric. */
   readonly host: number
   readonly agent: Agent
+  /** Another program than this checkout's bin/nodelet. */
+  readonly nodelet?: string
   readonly images?: readonly string[]
   /** Archives of more images. */
   readonly archives?: readonly string[]
@@ -96,7 +98,7 @@ export const createClusterNode = async (options: ClusterNodeOptions): Promise<Cl
   await prepareFolder(facts, options)
   await prepare?.(dir)
   const programs = agent === 'kubelet' ? { kubelet: await peer('kubelet'), kubeProxy: await peer('kube-proxy') } : undefined
-  const commands = agentCommands(agent, facts, programs ?? { kubelet: '', kubeProxy: '' })
+  const commands = agentCommands(agent, facts, programs ?? { kubelet: '', kubeProxy: '', nodelet: options.nodelet })
   let running: readonly Program[] = []
   let startedAt = 0
 
