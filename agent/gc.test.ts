@@ -56,6 +56,14 @@ for (const [name, given, expected] of [
   t.test(name, async t => t.same(removed(given), expected))
 }
 
+t.test('a node that runs short gives up every image that may go, whatever the disk of images', async t => {
+  const roomy = facts(three, { disk: { bytes: 1000, availableBytes: 900 }, inUse: new Set(['b']) })
+  t.same(
+    planImageGc(roomy, settings, 'all').remove.map(({ id }) => id),
+    ['a', 'c'],
+  )
+})
+
 t.test('unused for too long, an image goes whatever the disk', async t => {
   const roomy = { disk: { bytes: 1000, availableBytes: 900 } }
   t.same(removed(facts(three, roomy), { maxAgeMs: 98.5 * hour }), ['a age', 'b age'])

@@ -44,7 +44,7 @@ export interface EvictionStart {
 const evicted = 'Evicted'
 
 /** Pods that may have to go, and how they go. */
-const podsOf = ({ agent }: EvictionStart) => ({
+export const evictable = (agent: Pick<Agent, 'pods' | 'evict'>) => ({
   candidates: () =>
     agent.pods
       .workers()
@@ -69,7 +69,7 @@ export const runEviction = async (start: EvictionStart): Promise<void> => {
     return measurePods({ pods: live.list, parentOf, reader, host, rootDir, podLogsDir, cri: runtime, clock }, starved)
   }
   const eviction = createEviction({
-    ...podsOf(start),
+    ...evictable(agent),
     ...{ thresholds, measure, clock, log: log.child({ part: 'eviction' }) },
     transitionMs: kubelet.evictionPressureTransitionPeriod,
     longestGrace: kubelet.evictionMaxPodGracePeriod,
