@@ -102,7 +102,8 @@ export const away = async (t: Test, { controlPlane, nodes }: Cluster): Promise<v
         const after = await pods.until('stays', it => isReady(it) && idsOf(it)?.[0] !== idsOf(before)?.[0], 60_000)
         t.equal(after.metadata.uid, before.metadata.uid)
         t.same(idsOf(after), [`containerd://${id}`], 'what was started from disk is what runs')
-        t.ok(await waitFor('its new address on both nodes', async () => `${await answers()}` === `${everywhere}`, 20_000))
+        // The controller manager, which makes the EndpointSlices, comes back to the apiserver in its own time: up to half a minute.
+        t.ok(await waitFor('its new address on both nodes', async () => `${await answers()}` === `${everywhere}`, 60_000))
       },
     )
   }
