@@ -35,6 +35,19 @@ export const createSteps = (deps: StepDeps): StepRunner => {
     for (const it of seen.containers) if (ids.includes(it.id)) await deps.logs.removeContainer(pod, it)
   }
 
+  const ensureCgroup = async ({ uid, pod }: PodView) => {
+    if (!cgroupParents.has(uid)) cgroupParents.set(uid, await deps.cgroups.ensurePod(pod))
+  }
+
+  const prepareVolumes = async (view: PodView, signal: AbortSignal) => {
+    try {
+      await spanned(deps, view, { stage: 'volumes' }, () => deps.volumes.prepare(view.pod))
+    } catch (error) {
+      if (isFault(error, 'volume') && !signal.aborted) deps.onEvent(view.pod, 'Warning', 'FailedMount', error.message)
+      throw error
+    }
+  }
+
   const executors = {
     'create-sandbox': createSandbox,
     start,
@@ -75,13 +88,10 @@ export const createSteps = (deps: StepDeps): StepRunner => {
     prepare: async (view, steps, signal) => {
       if (!steps.some(step => step.do === 'create-sandbox' || step.do === 'start')) return
       signal.throwIfAborted()
-      if (!cgroupParents.has(view.uid)) cgroupParents.set(view.uid, await deps.cgroups.ensurePod(view.pod))
-      try {
-        await spanned(deps, view, { stage: 'volumes' }, () => deps.volumes.prepare(view.pod))
-      } catch (error) {
-        if (isFault(error, 'volume') && !signal.aborted) deps.onEvent(view.pod, 'Warning', 'FailedMount', error.message)
-        throw error
-      }
+      // Neither needs the other, and both are waited for: what comes next may take them away again.
+      const [cgroup, volumes] = await Promise.allSettled([ensureCgroup(view), prepareVolumes(view, signal)])
+      if (cgroup.status === 'rejected') throw cgroup.reason
+      if (volumes.status === 'rejected') throw volumes.reason
     },
     run: (step, view, signal) => (executors[step.do] as Executor<Step['do']>)(step, view, signal),
     endContainers: async (view, ending, signal) => {
