@@ -55,13 +55,19 @@ const toPage = (table: string, machine: string): string => `# Benchmarks
 - Ours is what a release carries: \`bin/nodelet\`, the bundle, and Node. Theirs are Debian's CNI plugins, and kubelet, kube-proxy and
   kube-apiserver ${release} built from their Go module.
 - Each node is a network namespace with a containerd of its own, the same images, and nothing to pull.
-- The kubelet runs standalone on static pods, with Debian's bridge, host-local and portmap plugins as pod network; the daemon runs the
+- Pods from a folder: the kubelet runs standalone on static pods, with Debian's bridge, host-local and portmap plugins as pod network; the daemon runs the
   same pods from its folder with its own plugin. Without an apiserver neither side has anybody to report to.
 - Ready is what the agent itself reports (the kubelet's read-only port, the daemon's socket), asked every 5 ms; everything else is what
   the CRI shows. "The CRI calls alone" is the same pod by RunPodSandbox, CreateContainer and StartContainer with nobody in between: what
   no agent can be faster than.
 - Memory is the RSS in /proc a minute after the last change, with the peers' added up. kube-proxy is fed by a kube-apiserver with the
   same Services and endpoints.
+- Pods of a cluster: etcd, kube-apiserver, controller-manager and scheduler in a namespace of their own, beside it a node of each side
+  with credentials from kubeadm. Pods are bound to their node when they are created, have one pause container and the token volume that
+  every pod has; when something was seen is when a watch of the apiserver (\`kubectl get --raw\`) told of it. Requests are counted in the
+  apiserver's audit log by the node's address; Leases and the Node's own status are left out.
+- A node joins: its Node is deleted before each start. Processor time and memory in a cluster count the agent and every program that it
+  started, on both sides in the same minutes; containerd counts on neither.
 
 ## Figures
 
