@@ -4,12 +4,13 @@ import t from 'tap'
 import { createCluster } from '../support/cluster.ts'
 import { away } from './away.ts'
 import { callers } from './callers.ts'
+import { evicted } from './eviction.ts'
 import { kubectlAsks } from './kubectl.ts'
 import { network } from './network.ts'
 import { podsOfApiserver } from './pods.ts'
 import { refused } from './refused.ts'
 
-const parts = { network, kubectl: kubectlAsks, callers, pods: podsOfApiserver, away, refused }
+const parts = { network, kubectl: kubectlAsks, callers, pods: podsOfApiserver, away, refused, eviction: evicted }
 // tap ends a test after 30 s, and the whole file is one to it.
 const longestMs = 900_000
 const wanted = process.env['PARTS']?.split(',') ?? Object.keys(parts)
