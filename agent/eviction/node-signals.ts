@@ -40,6 +40,9 @@ export interface NodeSignals {
   observe(wanted: ReadonlySet<Signal>, disks: Disks | undefined): Promise<Observations>
 }
 
+/** One that hangs must not keep the node from seeing that memory runs out. */
+const patienceMs = 2000
+
 const left = (capacity: number, used: number): Observation => ({ capacity, available: Math.max(capacity - used, 0) })
 
 /** Which disks these are, by the devices that the folders are on. */
@@ -88,7 +91,7 @@ export const createNodeSignals = (deps: NodeSignalsDeps): NodeSignals => {
 
   return {
     disks: async () => {
-      const { imageFilesystems, containerFilesystems } = await deps.runtime.imageFsInfo()
+      const { imageFilesystems, containerFilesystems } = await deps.runtime.imageFsInfo({ timeoutMs: patienceMs })
       const imagefs = imageFilesystems[0]?.fsId?.mountpoint ?? rootDir
       // Runtimes before CRI 1.29 keep both on one file system and tell of one.
       const containerfs = containerFilesystems[0]?.fsId?.mountpoint ?? imagefs
