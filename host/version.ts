@@ -8,3 +8,10 @@ export const version: string = packageFile.version
  * `+` marks a build of that release; after `-` it would count as an earlier one.
  */
 export const kubeletVersion = `v1.36.3+nodelet.${version}`
+
+/** The labels of kubernetes_build_info. @param release such as `v1.36.3+…` */
+export const buildInfo = (release: string): Readonly<Record<string, string>> => {
+  const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(release) ?? []
+  const unknown = { git_commit: '', git_tree_state: '', build_date: '', go_version: '', compiler: '' }
+  return { major, minor, git_version: release, ...unknown, platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}` }
+}

@@ -17,13 +17,19 @@ export interface ServiceChange {
   readonly after: ServiceState
 }
 
+export interface PendingChanges {
+  readonly services: number
+  readonly endpoints: number
+}
+
 export interface Changes {
   readonly isSynced: boolean
   /** All that changed since the last call, one entry per Service; empty until both sources are synced. */
   take(): readonly ServiceChange[]
   /** Marks every Service as changed, for when what they are judged by has changed (the node's zone or addresses). */
   touchAll(): void
-  readonly pending: number
+  /** What has changed and was not taken yet: Services themselves, and EndpointSlices. */
+  pending(): PendingChanges
   stop(): void
 }
 
@@ -95,8 +101,15 @@ export const createChanges = (deps: {
     get isSynced() {
       return services && slices
     },
-    get pending() {
-      return before.size
+    pending: () => {
+      const count = { services: 0, endpoints: 0 }
+      for (const [key, was] of before) {
+        const now = states.get(key) ?? nothing
+        if (was?.service !== now.service) count.services += 1
+        count.endpoints += now.slices.filter(slice => !was?.slices.includes(slice)).length
+        count.endpoints += was?.slices.filter(slice => !now.slices.includes(slice)).length ?? 0
+      }
+      return count
     },
     take: () => {
       if (!services || !slices) return []

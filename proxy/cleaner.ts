@@ -12,18 +12,16 @@ export interface Cleaner {
   note(changes: readonly FrontendChange[]): void
   /** Removes what is wrong now, of families whose rules stand; failures are logged and not repeated. */
   clean(standing: readonly IPFamily[], frontends: () => Iterable<Frontend>, nodeIPs: readonly string[]): Promise<void>
-  /** Flows that were removed since the start. */
-  readonly removed: number
+  /** How many flows were removed since the start. */
+  removed(family: IPFamily): number
 }
 
 /** Nothing is noted before the first cleaning, which looks at everything. */
 export const createCleaner = ({ conntrack, log }: { conntrack: Conntrack; log: Log }): Cleaner => {
   let rules: readonly FlowRule[] | undefined
-  let removed = 0
+  const removed = new Map<IPFamily, number>()
   return {
-    get removed() {
-      return removed
-    },
+    removed: family => removed.get(family) ?? 0,
     note: changes => {
       if (rules === undefined) return
       const more = changes.flatMap(change => toFlowRule(change) ?? [])
@@ -39,7 +37,7 @@ export const createCleaner = ({ conntrack, log }: { conntrack: Conntrack; log: L
         try {
           const stale = staleFlows(await conntrack.list(family, protocol), ripe, new Set(nodeIPs))
           await conntrack.remove(stale)
-          removed += stale.length
+          removed.set(family, (removed.get(family) ?? 0) + stale.length)
           if (stale.length > 0) log.debug({ family, protocol, flows: stale.length }, 'removed flows to endpoints that are gone')
         } catch (error) {
           log.warn({ err: error, family, protocol }, 'stale flows could not be removed')

@@ -17,7 +17,7 @@ import { createNftBackend } from './nftables/backend.ts'
 import { ip } from './nftables/ip.ts'
 import { ip6 } from './nftables/ip6.ts'
 import { type FamilyWords, tableName } from './nftables/words.ts'
-import { createProxier, type Proxier, type ProxierStatus, type SyncReport } from './proxier.ts'
+import { createProxier, type Proxier, type ProxierStatus, type Round, type SyncReport } from './proxier.ts'
 import { defaultSettings, type LocalTraffic, type ProxySettings } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
 
@@ -58,6 +58,10 @@ export interface Proxy {
   /** Tells the proxy what has become known of the node; what is not given stays. */
   setNode(change: { readonly nodeIPs?: readonly string[]; readonly zone?: string; readonly localTraffic?: LocalTraffic }): void
   resync: Proxier['resync']
+  /** As it is now. */
+  settings(): ProxySettings
+  /** Tells of every round from now on that has something to do, and returns how to stop. Asked for at once, none is missed. */
+  follow(onRound: (round: Round) => void): () => void
   /** Stops watching and writing; the rules stay and keep routing. */
   stop(): Promise<void>
 }
@@ -95,6 +99,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   let settings: ProxySettings = { ...defaultSettings, ...deps.settings }
   let node: NodeView = { name: deps.nodeName, zone: deps.zone ?? '', ips: settings.nodeIPs }
   const slices = createSlices(clock)
+  const followers = new Set<(round: Round) => void>()
   const backends: Backend[] = families.map(words => createNftBackend({ nft, words, settings: () => settings, slices }))
   const proxier = createProxier({
     services: deps.services,
@@ -105,6 +110,9 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     clock,
     log,
     slices,
+    onRound: round => {
+      for (const follower of followers) follower(round)
+    },
     ...(deps.onSynced && { onSynced: deps.onSynced }),
   })
   const drift = createDrift({ resync: proxier.resync, log })
@@ -131,6 +139,11 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
       proxier.setNode(node)
     },
     resync: proxier.resync,
+    settings: () => settings,
+    follow: onRound => {
+      followers.add(onRound)
+      return () => void followers.delete(onRound)
+    },
     stop: async () => {
       monitor.stop()
       await proxier.stop()

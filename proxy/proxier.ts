@@ -8,11 +8,12 @@ import type { Conntrack } from '../host/conntrack.ts'
 import type { Log } from '../host/log.ts'
 import type { Slices } from '../host/loop.ts'
 import type { ApplyCount, Backend } from './backend.ts'
-import { createChanges } from './changes.ts'
+import { createChanges, type PendingChanges, type ServiceChange } from './changes.ts'
 import { createCleaner } from './cleaner.ts'
 import { createDesired } from './desired.ts'
 import type { NodeView } from './model.ts'
 import { createPacer } from './pacer.ts'
+import { createProgress, type FamilyProgress } from './progress.ts'
 import { createWriter, type Written } from './writer.ts'
 
 export interface SyncReport {
@@ -27,6 +28,20 @@ export interface SyncReport {
   readonly durationMs: number
 }
 
+/** One round of the loop, whether or not the kernel took it. */
+export interface Round {
+  /** Services that had changed. */
+  readonly changes: readonly ServiceChange[]
+  readonly written: readonly Written[]
+  /** Families that the kernel holds all of now. */
+  readonly standing: readonly IPFamily[]
+}
+
+export interface FamilyStatus extends FamilyProgress {
+  readonly failures: number
+  readonly staleFlowsRemoved: number
+}
+
 export interface ProxierStatus {
   /** Everything there was at the start is in the kernel. */
   readonly synced: boolean
@@ -38,6 +53,8 @@ export interface ProxierStatus {
   readonly failures: number
   readonly lastFailure: string | undefined
   readonly staleFlowsRemoved: number
+  readonly pending: PendingChanges
+  readonly perFamily: Readonly<Partial<Record<IPFamily, FamilyStatus>>>
   /** Why a full sync is due, per family; empty when none is. */
   readonly due: Readonly<Partial<Record<IPFamily, string>>>
 }
@@ -66,6 +83,8 @@ export interface ProxierDeps {
   /** The shortest time between two syncs; default 2 ms. */
   readonly minGapMs?: number
   readonly onSynced?: (report: SyncReport) => void
+  /** Called after a round that had something to do. */
+  readonly onRound?: (round: Round) => void
 }
 
 const total = (written: readonly Written[]): ApplyCount => ({
@@ -79,6 +98,7 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
   const families = backends.map(({ family }) => family)
   const desired = createDesired(families, log)
   const cleaner = createCleaner({ conntrack: deps.conntrack, log })
+  const progress = createProgress(families, clock)
   let node = deps.node
   let waiters: (() => void)[] = []
   let stopped = false
@@ -89,6 +109,7 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     const began = clock.monotonic()
     const answering = waiters
     waiters = []
+    progress.begin()
     const taken = changes.take()
     for (const change of taken) {
       cleaner.note(desired.judge(change, node))
@@ -98,6 +119,8 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     const standing = writers.filter(({ due }) => due === undefined).map(({ family }) => family)
     await cleaner.clean(standing, () => families.flatMap(family => [...desired.frontends(family)]), node.ips)
     syncs += 1
+    progress.end(standing)
+    if (taken.length > 0 || written.length > 0) deps.onRound?.({ changes: taken, written, standing })
     if (standing.length < writers.length) {
       waiters.push(...answering)
       return
@@ -117,8 +140,12 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
   const soon = () => {
     if (changes.isSynced) pacer.soon()
   }
+  const onPending = () => {
+    progress.queued()
+    pacer.soon()
+  }
   const writers = backends.map(backend => createWriter({ backend, desired, clock, log, onRetry: soon }))
-  const changes = createChanges({ services: deps.services, endpointSlices: deps.endpointSlices, onPending: () => pacer.soon() })
+  const changes = createChanges({ services: deps.services, endpointSlices: deps.endpointSlices, onPending })
 
   return {
     stop: async () => {
@@ -130,11 +157,13 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     },
     resync: (reason, family) => {
       for (const writer of writers) if (family === undefined || writer.family === family) writer.demand(reason)
+      progress.queued(family)
       soon()
     },
     setNode: next => {
       node = next
       for (const writer of writers) writer.demand('the node has changed')
+      progress.queued()
       changes.touchAll()
       soon()
     },
@@ -153,7 +182,14 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
       fullSyncs: writers.reduce((sum, writer) => sum + writer.fullSyncs, 0),
       failures: writers.reduce((sum, writer) => sum + writer.failures, 0),
       lastFailure: writers.map(writer => writer.lastFailure).findLast(text => text !== undefined),
-      staleFlowsRemoved: cleaner.removed,
+      staleFlowsRemoved: families.reduce((sum, family) => sum + cleaner.removed(family), 0),
+      pending: changes.pending(),
+      perFamily: Object.fromEntries(
+        writers.map(({ family, failures }): [IPFamily, FamilyStatus] => [
+          family,
+          { ...progress.of(family), failures, staleFlowsRemoved: cleaner.removed(family) },
+        ]),
+      ),
       due: Object.fromEntries(writers.flatMap(({ family, due }) => (due === undefined ? [] : [[family, due]]))),
     }),
   }

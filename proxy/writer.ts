@@ -7,7 +7,9 @@ import type { ApplyCount, Backend } from './backend.ts'
 import type { Desired } from './desired.ts'
 
 export interface Written {
+  readonly family: Backend['family']
   readonly full: boolean
+  readonly durationMs: number
   readonly count: ApplyCount
 }
 
@@ -45,13 +47,13 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
   let resting = false
   let pause = 0
 
-  const writeAll = async (reason: string): Promise<Written> => {
+  const writeAll = async (reason: string): Promise<ApplyCount> => {
     due = undefined
     fullSyncs += 1
     if (reason !== 'start') log.info({ family, reason }, 'writing all Services anew')
     const count = await backend.full(desired.frontends(family))
     pause = 0
-    return { full: true, count }
+    return count
   }
   const fail = (error: unknown) => {
     pause = Math.min(Math.max(pause * 2, retryMs.first), retryMs.longest)
@@ -84,9 +86,12 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
     },
     write: async () => {
       const changes = desired.take(family)
+      const began = clock.monotonic()
+      const full = due !== undefined
+      if (full ? resting : changes.length === 0) return undefined
       try {
-        if (due !== undefined) return resting ? undefined : await writeAll(due)
-        return changes.length === 0 ? undefined : { full: false, count: await backend.apply(changes) }
+        const count = await (due === undefined ? backend.apply(changes) : writeAll(due))
+        return { family, full, count, durationMs: clock.monotonic() - began }
       } catch (error) {
         fail(error)
         return undefined

@@ -5,13 +5,12 @@ import type { Container, ContainerState, Pod, PodSpec } from '../../api/types.ts
 import { fakeClock } from '../../host/clock.fake.ts'
 import { readExposition, sampleValue } from '../../host/exposition.fake.ts'
 import { createMetrics } from '../../host/metrics.ts'
+import { toOpenFilesLimit, toStatFields } from '../../host/own-process.ts'
 import type { Outcome } from '../../probes/probe.ts'
 import type { Images } from '../images.ts'
 import { measureCri } from './cri-metrics.ts'
 import { createKubeletMetrics } from './kubelet-metrics.ts'
-import { toStatFields } from './own-process.ts'
 import { covered } from './pod-start.ts'
-import { toOpenFilesLimit } from './process-figures.ts'
 
 const pod = (
   name: string,

@@ -6,11 +6,12 @@ import type { Pod } from '../../api/types.ts'
 import type { Clock, Millis } from '../../host/clock.ts'
 import { expositionType, type Family, toExposition } from '../../host/exposition.ts'
 import type { Metrics } from '../../host/metrics.ts'
+import { ownProcess } from '../../host/own-process.ts'
+import { buildInfo } from '../../host/version.ts'
 import type { ProbeReport } from '../../probes/table.ts'
 import type { EnsureOptions, Images } from '../images.ts'
 import type { OnRequest } from '../kubelet-api/request-labels.ts'
 import { createFamilySet, gauge } from './family-set.ts'
-import { ownProcess } from './own-process.ts'
 import { toPodGauges } from './pod-gauges.ts'
 import { createPodStarts, podWorkerDuration } from './pod-start.ts'
 import type { StatsRoute } from './routes.ts'
@@ -65,12 +66,6 @@ export interface KubeletMetrics {
 const requestLabels = ['method', 'path', 'server_type', 'long_running'] as const
 const apiBuckets = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60]
 const statusBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 20, 30, 45, 60]
-
-const toBuildInfo = (version: string): Record<string, string> => {
-  const [, major = '', minor = ''] = /^v(\d+)\.(\d+)/.exec(version) ?? []
-  const unknown = { git_commit: '', git_tree_state: '', build_date: '', go_version: '', compiler: '' }
-  return { major, minor, git_version: version, ...unknown, platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}` }
-}
 
 /** Counts the requests to the kubelet API. */
 const requestCounter = (metrics: Metrics, clock: Clock): OnRequest => {
@@ -144,7 +139,7 @@ const probeCounter = (metrics: Metrics, live: KubeletMetricsDeps['live']) => {
 const fixedFamilies = ({ nodeName, version, cgroupVersion, certificates, clock }: KubeletMetricsDeps): readonly Family[] => {
   const set = createFamilySet()
   set.add(gauge('kubelet_node_name', 'Always 1; the name in the label'), { node: nodeName }, 1)
-  set.add(gauge('kubernetes_build_info', 'Always 1; the version in the labels'), toBuildInfo(version), 1)
+  set.add(gauge('kubernetes_build_info', 'Always 1; the version in the labels'), buildInfo(version), 1)
   set.add(gauge('kubelet_cgroup_version', 'Version of the cgroup hierarchy'), {}, cgroupVersion)
   const ends = certificates?.() ?? {}
   const left = (end: Millis | undefined) => (end === undefined ? undefined : (end - clock.now()) / 1000)

@@ -2,6 +2,7 @@
 // Follows proc(5). A process that ends meanwhile holds nothing.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import type { Slices } from '../../host/loop.ts'
+import { toOpenFilesLimit } from '../../host/own-process.ts'
 import type { ProcessFigures } from './cadvisor-names.ts'
 
 const attempt = <T>(read: () => T): T | undefined => {
@@ -10,12 +11,6 @@ const attempt = <T>(read: () => T): T | undefined => {
   } catch {
     return undefined
   }
-}
-
-/** The soft limit of `Max open files` in /proc/PID/limits; -1 for none. */
-export const toOpenFilesLimit = (limits: string | undefined): number | undefined => {
-  const found = /^Max open files\s+(\S+)/m.exec(limits ?? '')?.[1]
-  return found === undefined ? undefined : found === 'unlimited' ? -1 : Number(found)
 }
 
 /** Figures of these processes together. */
