@@ -54,7 +54,19 @@ for (const [name, pod, given, expected] of [
     'Usage of EmptyDir volume "v" exceeds the limit "1Mi". ',
   ],
 ] as const) {
-  t.test(name, async t => t.equal(exceeded(pod, given), expected))
+  t.test(name, async t => t.equal(exceeded(pod, given)?.message, expected))
+}
+
+for (const [signal, pod, given] of [
+  ['emptydirfs.limit', podOf({ volumes: [scratch] }), usage({ scratch: 1025 * mib })],
+  ['ephemeralpodfs.limit', podOf({ containers: [containerOf('1Mi')] }), usage({}, { main: 2 * mib })],
+  [
+    'ephemeralcontainerfs.limit',
+    podOf({ containers: [containerOf('1Mi'), containerOf('10Mi', 'other')] }),
+    usage({}, { main: 2 * mib }),
+  ],
+] as const) {
+  t.test(`it is counted as ${signal}`, async t => t.equal(exceeded(pod, given)?.signal, signal))
 }
 
 for (const [name, pod, expected] of [

@@ -69,6 +69,25 @@ const fullContainer = (pod: Pod, { containers }: LocalUsage): string | undefined
   return undefined
 }
 
-/** Why a pod is to be evicted, in the kubelet's words; undefined while it keeps within its limits. */
-export const exceeded = (pod: Pod, usage: LocalUsage): string | undefined =>
-  fullEmptyDir(pod, usage) ?? fullPod(pod, usage) ?? fullContainer(pod, usage)
+/** Which limit a pod has exceeded. */
+export interface Excess {
+  /** Of the metrics. */
+  readonly signal: 'emptydirfs.limit' | 'ephemeralpodfs.limit' | 'ephemeralcontainerfs.limit'
+  /** In the kubelet's words. */
+  readonly message: string
+}
+
+const checks = {
+  'emptydirfs.limit': fullEmptyDir,
+  'ephemeralpodfs.limit': fullPod,
+  'ephemeralcontainerfs.limit': fullContainer,
+} as const
+
+/** Why a pod is to be evicted; undefined while it keeps within its limits. */
+export const exceeded = (pod: Pod, usage: LocalUsage): Excess | undefined => {
+  for (const signal of Object.keys(checks) as Excess['signal'][]) {
+    const message = checks[signal](pod, usage)
+    if (message !== undefined) return { signal, message }
+  }
+  return undefined
+}

@@ -88,7 +88,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   if (parts === undefined) return 0
   const { runtime, machinery, manifests, membership, network, services, agent, server, reporting } = parts
   const housekeeping = housekeepingOf({ config, runtime, agent, clock, log }, parts.wanted)
-  const storageWatch = storageWatchOf({ config, runtime, agent, clock, log })
+  const storageWatch = storageWatchOf({ config, runtime, agent, clock, log }, parts.metrics)
   await server.listen()
   const installNetwork: PodsStart['installNetwork'] = async (folders, sandboxIds) => {
     await network.install(folders, sandboxIds)

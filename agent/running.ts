@@ -18,6 +18,7 @@ import { whenRuntimeAnswers } from './patience.ts'
 import { createLogRotation } from './rotate.ts'
 import { type CniFolders, readCniFolders, readRuntimeFacts } from './runtime-facts.ts'
 import { diskUsage } from './stats/disk-usage.ts'
+import type { KubeletMetrics } from './stats/kubelet-metrics.ts'
 import { createStorageWatch, type StorageWatch } from './storage-watch.ts'
 
 export const createRuntime = (config: AgentConfig, clock: Clock, log: Log): Cri =>
@@ -54,7 +55,10 @@ export const housekeepingOf = ({ config, runtime, agent, clock, log }: RunningDe
   })
 
 /** Undefined where the configuration says that nobody is held to what they may keep on the disk. */
-export const storageWatchOf = ({ config, runtime, agent, clock, log }: RunningDeps): StorageWatch | undefined =>
+export const storageWatchOf = (
+  { config, runtime, agent, clock, log }: RunningDeps,
+  metrics: Pick<KubeletMetrics, 'evicted'> | undefined,
+): StorageWatch | undefined =>
   config.kubelet.localStorageCapacityIsolation
     ? createStorageWatch({
         pods: () =>
@@ -65,7 +69,10 @@ export const storageWatchOf = ({ config, runtime, agent, clock, log }: RunningDe
         measure: async path => (await diskUsage(path))?.bytes,
         ...{ runtime, rootDir: config.rootDir, podLogsDir: config.podLogsDir, clock, log: log.child({ part: 'storage' }) },
         sharesImageDisk: true,
-        onExceeded: (pod, message) => agent.evict(pod, { message }),
+        onExceeded: (pod, { signal, message }) => {
+          agent.evict(pod, { message })
+          metrics?.evicted(signal)
+        },
       })
     : undefined
 

@@ -40,7 +40,7 @@ const bench = async (test: Tap, pod: Pod, { layerBytes = 0, sharesImageDisk = tr
       ],
     },
     ...{ rootDir, podLogsDir, sharesImageDisk, clock, log: silentLog },
-    onExceeded: (_, message) => void told.push(message.trim()),
+    onExceeded: (_, { message }) => void told.push(message.trim()),
   })
   test.teardown(watch.stop)
   return {

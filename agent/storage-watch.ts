@@ -9,7 +9,7 @@ import type { Clock, Timer } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import { containerNameLabel, podLogFolder, podUidLabel } from './labels.ts'
-import { exceeded, type LocalUsage, toMeasure } from './local-storage.ts'
+import { type Excess, exceeded, type LocalUsage, toMeasure } from './local-storage.ts'
 import { hostsFile, podDir, volumeDir } from './volumes/paths.ts'
 
 export interface StorageWatchDeps {
@@ -23,7 +23,7 @@ export interface StorageWatchDeps {
   /** Whether containers write to the disk that holds volumes and logs; otherwise their layers do not count for them. */
   readonly sharesImageDisk: boolean
   /** The pod is to be evicted, with this message in its status. */
-  readonly onExceeded: (pod: Pod, message: string) => void
+  readonly onExceeded: (pod: Pod, excess: Excess) => void
   readonly clock: Clock
   readonly log: Log
 }
@@ -80,8 +80,8 @@ export const createStorageWatch = (deps: StorageWatchDeps): StorageWatch => {
       const wanted = toMeasure(pod)
       if (isStopped || (wanted.emptyDirs.length === 0 && !wanted.whole)) continue
       try {
-        const message = exceeded(pod, await usageOf(pod, wanted))
-        if (message !== undefined && !isStopped) deps.onExceeded(pod, message)
+        const excess = exceeded(pod, await usageOf(pod, wanted))
+        if (excess !== undefined && !isStopped) deps.onExceeded(pod, excess)
       } catch (error) {
         log.warn({ pod: fullName(pod), err: error }, `what the pod holds of the disk could not be measured: ${describe(error)}`)
       }
