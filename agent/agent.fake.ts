@@ -30,6 +30,8 @@ export interface Setup {
   readonly milliCpu?: number
   readonly memoryUsed?: (containerId: string) => number
   /** The label that pods need, as the node knows it now. */
+  /** Whether the node runs short of something: then it takes no pod. */
+  readonly isPressed?: () => boolean
   readonly labelled?: { now: boolean; lookAgain: () => Promise<void> }
   /** Instead of the store that is filled by hand, and by the agent's clock. */
   readonly wanted?: (clock: FakeClock) => WantedPods
@@ -116,9 +118,11 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
     admit: (pod, active) =>
       more.labelled?.now === false
         ? { ok: false, reason: 'NodeAffinity', message: 'no such label' }
-        : isRoom(pod, active)
-          ? { ok: true }
-          : { ok: false, reason: 'OutOfpods', message: 'no room', short: { pods: active.length + 1 - maxPods } },
+        : more.isPressed?.()
+          ? { ok: false, reason: 'Evicted', message: 'The node had condition: [DiskPressure]. ' }
+          : isRoom(pod, active)
+            ? { ok: true }
+            : { ok: false, reason: 'OutOfpods', message: 'no room', short: { pods: active.length + 1 - maxPods } },
     resources: (_, it) => resourcesOf(it),
     memoryUsed: async id => more.memoryUsed?.(id) ?? 0,
     limits: { longestPauseMs: 300_000, keepDead: 1 },

@@ -48,6 +48,8 @@ export interface Pods {
   start(runtimePods: ReadonlyMap<string, PodSketch>): Promise<void>
   /** The runtime's news of one pod. */
   poke(podUid: string): void
+  /** What kept resizes waiting may be over: the node runs short no more. */
+  retryResizes(): void
   /** Works the status out anew without looking at the runtime; for probe results. */
   republish(podUid: string): void
   worker(podUid: string): PodWorker | undefined
@@ -167,6 +169,10 @@ export const createPods = (deps: PodsDeps): Pods => {
   /** A pod has ended: those that waited for its room, and resizes that were put off. */
   const makeUseOfRoom = (ended: string) => {
     for (const pod of room.ended(ended)) begin(pod)
+    retryResizes()
+  }
+
+  const retryResizes = () => {
     for (const worker of workers.values()) {
       if (worker.resize.pending?.reason !== 'Deferred' || worker.phase !== 'syncing') continue
       const pod = deps.wanted.get(namespaceOf(worker.pod), worker.pod.metadata.name)
@@ -272,6 +278,7 @@ export const createPods = (deps: PodsDeps): Pods => {
       return adopted
     },
     poke: podUid => workers.get(podUid)?.poke(),
+    retryResizes,
     republish: podUid => {
       const worker = workers.get(podUid)
       if (worker !== undefined) publish(worker)

@@ -62,6 +62,22 @@ t.test('a resize that finds no room is deferred, and granted when another pod go
   t.match(first(told('web')), { restartCount: 0, resources: { limits: { cpu: '800m' } } })
 })
 
+t.test('a resize waits while the node runs short, and is granted when it does no more', async t => {
+  let isPressed = false
+  const { api, agent, settle, told } = clusterSetup({ isPressed: () => isPressed })
+  api.put(pods, sizedPod('web', '500m'))
+  await settle()
+  isPressed = true
+  api.put(pods, asked(told('web')!, sized('800m')))
+  await settle()
+  t.match(condition(told('web'), 'PodResizePending'), { reason: 'Deferred', message: /DiskPressure/ })
+  isPressed = false
+  agent.pods.retryResizes()
+  await settle()
+  t.equal(condition(told('web'), 'PodResizePending'), undefined)
+  t.match(first(told('web')), { restartCount: 0, resources: { limits: { cpu: '800m' } } })
+})
+
 t.test('one that the node could never grant is infeasible, and the pod goes on over a restart of the daemon', async t => {
   const before = clusterSetup({ milliCpu: 1000 })
   before.api.put(pods, sizedPod('web', '500m'))

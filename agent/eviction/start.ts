@@ -81,6 +81,7 @@ export const runEviction = async (start: EvictionStart): Promise<void> => {
     },
     onConditions: conditions => {
       machinery.self.pressure.set(conditions)
+      if (conditions.length === 0) agent.pods.retryResizes()
       start.onConditions()
     },
     onReclaiming: starved =>
