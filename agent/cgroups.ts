@@ -84,8 +84,7 @@ export const createPodCgroups = ({ cgroup, cgroupRoot, cgroupsPerQOS, context, l
       .filter(child => child.startsWith(podPrefix) && child.length > podPrefix.length)
       .map(child => [child.slice(podPrefix.length), [...parent, child]] as const)
 
-  const updateQos = async (activePods: readonly Pod[]): Promise<void> => {
-    if (!cgroupsPerQOS) return
+  const weigh = async (activePods: readonly Pod[]): Promise<void> => {
     const { burstable, besteffort } = qosCgroupLimits(activePods, context.hugePageSizes)
     for (const [name, limits] of [
       [parents.Burstable, burstable],
@@ -96,6 +95,14 @@ export const createPodCgroups = ({ cgroup, cgroupRoot, cgroupsPerQOS, context, l
       await limitOrWarn(name, limits)
       applied.set(name, text)
     }
+  }
+  let lastWeighing: Promise<void> = Promise.resolve()
+  // One after the other: of two that overlap, the older could be written last and stay.
+  const updateQos = (activePods: readonly Pod[]): Promise<void> => {
+    if (!cgroupsPerQOS) return Promise.resolve()
+    const weighing = lastWeighing.then(() => weigh(activePods))
+    lastWeighing = weighing.catch(() => undefined)
+    return weighing
   }
 
   return {

@@ -2,7 +2,8 @@
 // made sure that no daemon runs, which would make it again.
 // Goes on past what fails and ends with 1 then; what is gone already is fine, so it can be run again. What proxy/ and cni/ made is
 // handed in by main.ts, which alone may know them.
-import { rm, stat } from 'node:fs/promises'
+import { rm, rmdir, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import type { Cri } from '../api/cri/cri.ts'
 import { createStore } from '../api/source.ts'
 import { systemClock as clock } from '../host/clock.ts'
@@ -20,6 +21,7 @@ import { removeNodeRoutes } from './routes/node-routes.ts'
 import { type CniFolders, readCgroupDriver, readCniFolders } from './runtime-facts.ts'
 import { removeOwnAddresses } from './standalone/dns/own-address.ts'
 import { dnsTable, releaseOwnPort } from './standalone/dns/own-port.ts'
+import { podsDir } from './volumes/paths.ts'
 
 /** What other parts made; each removes it and says what it was. */
 export interface OthersCleanup {
@@ -53,6 +55,11 @@ const removeFiles = async (paths: readonly string[]): Promise<readonly string[]>
     there.push(path)
   }
   return there
+}
+
+/** Folders that others may use as well go when nothing is in them; no line is said of them, a cleanup itself makes some in passing. */
+const removeEmptyFolders = async (paths: readonly string[]): Promise<void> => {
+  for (const path of paths) await rmdir(path).catch(() => undefined)
 }
 
 /**
@@ -98,5 +105,6 @@ export const cleanNode = async ({ config, runtime, others, log, out, err }: Clea
   await attempt('cluster DNS', () => removeDns(config))
   if (binDir !== undefined && confDir !== undefined) await attempt('the network plugin', () => others.plugin({ binDir, confDir }))
   await attempt('the files of the daemon', () => removeFiles([config.stateDir, config.socket]))
+  await removeEmptyFolders([podsDir(config.rootDir), config.rootDir, config.podLogsDir, containersDir, dirname(config.socket)])
   return failures === 0 ? 0 : 1
 }
