@@ -10,7 +10,7 @@ import { systemExec, type Watched } from '../../host/exec.ts'
 import { type Attempt, addresses, type Outcome, type Sender, targetPort } from '../../proxy/backend.contract.ts'
 import { connect, createNetns, type Netns } from './netns.ts'
 import type { PeerAnswer, PeerRequest } from './peer.ts'
-import { waitFor } from './wait.ts'
+import { patience, waitFor } from './wait.ts'
 
 export interface Peer {
   /** What came back: `NAME ADDRESS`, an error's code, or `timeout`. */
@@ -27,6 +27,8 @@ export interface ServiceWorld {
 }
 
 const program = join(import.meta.dirname, 'peer.ts')
+// Less than the second after which TCP sends its first packet again: one that was lost is to be noticed.
+const answerMs = Math.min(400 * patience, 900)
 const { IPv4: v4, IPv6: v6 } = addresses
 const bridge = { IPv4: '10.244.1.1', IPv6: 'fd00:244:1::1' }
 const nodeAddresses = [v4.node, v6.node, bridge.IPv4, bridge.IPv6]
@@ -48,7 +50,7 @@ const startPeer = async (netns: Netns, name: string, folder: string): Promise<Pe
   })
   let last = 0
   return {
-    ask: ({ to, port, protocol = 'TCP' }, { fromPort = 0, timeoutMs = 400 } = {}) =>
+    ask: ({ to, port, protocol = 'TCP' }, { fromPort = 0, timeoutMs = answerMs } = {}) =>
       new Promise(resolve => {
         last += 1
         waiting.set(last, resolve)

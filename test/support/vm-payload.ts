@@ -1,7 +1,8 @@
 // The disk that brings this checkout into a test VM, mounted there at /opt: /opt/nodelet as `npm ci --omit=dev` leaves it, the
 // images that are asked for, and beside it, in /opt/dev, the packages that only tests import.
-import { cp, mkdir, readdir, readFile, readlink, stat, symlink } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { bundle } from '../../deploy/build.ts'
 import { systemExec } from '../../host/exec.ts'
 import { imageArchives } from './images.ts'
 
@@ -55,6 +56,18 @@ const copyPackages = async (names: readonly string[], target: string) => {
   }
 }
 
+/** The program as a release has it, a bundle: an emulated machine takes half a minute to load the sources for the first time. */
+const prepareProgram = async (checkout: string) => {
+  await bundle(join(checkout, 'dist'))
+  // without this file bin/nodelet takes the bundle
+  await rm(join(checkout, 'cli/main.ts'))
+  // Code that is written while it runs is what emulation is worst at: it is slow, and now and then V8 finds its own pages wrong.
+  const starter = join(checkout, 'bin/nodelet')
+  const text = await readFile(starter, 'utf8')
+  if (!text.includes(' --no-turbofan ')) throw new Error('bin/nodelet has other options for Node than it had')
+  await writeFile(starter, text.replace(' --no-turbofan ', ' --jitless '))
+}
+
 /**
  * Fills a folder with what the VM finds at /opt.
  * @param images names of container images, whose archives are where test/support/images.ts looks for them
@@ -63,6 +76,7 @@ export const fillPayload = async (folder: string, images: readonly string[]): Pr
   const checkout = join(folder, 'nodelet')
   await mkdir(checkout, { recursive: true })
   await copySources(checkout)
+  await prepareProgram(checkout)
   const [needed, forTests] = await readPackages()
   await copyPackages(needed, join(checkout, 'node_modules'))
   await copyPackages(forTests, join(folder, 'dev'))

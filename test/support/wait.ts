@@ -2,7 +2,7 @@
 import { systemClock } from '../../host/clock.ts'
 
 // How many times longer than usual everything may take: an emulated machine is slower than the one the limits are made for.
-const patience = Number(process.env['NODELET_TEST_PATIENCE'] ?? 1)
+export const patience = Number(process.env['NODELET_TEST_PATIENCE'] ?? 1)
 
 /**
  * Asks `check` every 20 ms until it answers something truthy, and returns that. A throw counts as not yet.

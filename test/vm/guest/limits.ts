@@ -3,6 +3,7 @@
 import { deepEqual, match, ok } from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { Pod } from '../../../api/types.ts'
 import { systemExec } from '../../../host/exec.ts'
 import { idle, podOf, script } from '../../support/manifests.ts'
@@ -85,9 +86,14 @@ const limitFileChecks = async () => {
       deepEqual(await readLimits(container === undefined ? sliceOf(pod) : scopeOf(pod, container), wanted), wanted)
     })
   await check('limits: the classes weigh what their pods ask for', async () => {
-    const weight = (qos: string) => readLimits(join(kubepods, `kubepods-${qos}.slice`), { 'cpu.weight': '' })
-    deepEqual(await weight('burstable'), { 'cpu.weight': '4' })
-    deepEqual(await weight('besteffort'), { 'cpu.weight': '1' })
+    const weights = () =>
+      Promise.all(
+        ['burstable', 'besteffort'].map(qos => readLimits(join(kubepods, `kubepods-${qos}.slice`), { 'cpu.weight': '' })),
+      )
+    const wanted = [{ 'cpu.weight': '4' }, { 'cpu.weight': '1' }]
+    // they follow the pods; pods do not wait for them
+    await waitFor('weights of the classes', async () => isDeepStrictEqual(await weights(), wanted)).catch(() => undefined)
+    deepEqual(await weights(), wanted)
   })
   await check('limits: systemd holds the same limits, and keeps them when it reads its configuration anew', async () => {
     const slice = sliceOf(await until(sleepers.guaranteed, isReady))

@@ -1,6 +1,6 @@
 // What runs in the VM of test/vm/debian.itest.ts, as root, once per boot. Ends with the code of a power cut after the first.
 // Arguments name the parts that run; none: all.
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { describe } from '../../../host/fault.ts'
 import { cleanupChecks } from './cleanup.ts'
 import { kernelChecks } from './kernel.ts'
@@ -40,6 +40,7 @@ const firstBoot = async (): Promise<number> => {
 
 const secondBoot = async (): Promise<number> => {
   const { remains, ...before } = JSON.parse(await readFile(memory, 'utf8'))
+  await rm(memory)
   await powerCutChecks(before)
   await cleanupChecks(new Set(remains))
   return 0
