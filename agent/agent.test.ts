@@ -101,6 +101,29 @@ t.test('a removed pod ends in order and leaves nothing', async t => {
   )
 })
 
+t.test('a pod is gone when it holds nothing any more; what the runtime remembers of it gives way to pods that end', async t => {
+  const { wanted, cri, settle, clock, live } = setup()
+  cri.programs.set('a', { ignoresStop: true })
+  wanted.put(namedPod('slow'))
+  wanted.put(namedPod('quick', { containers: [{ name: 'b', image: 'busybox' }] }))
+  await settle()
+  const quick = () => [...cri.sandboxes.values()].filter(it => it.config.metadata.name === 'quick').length
+  for (const name of ['slow', 'quick']) wanted.remove('default', name)
+  await settle()
+  t.same(
+    live.list().map(it => it.metadata.name),
+    ['slow'],
+  )
+  t.equal(quick(), 1)
+  await clock.advance(3000)
+  await settle()
+  t.equal(quick(), 0, 'but not for long')
+  await clock.advance(30_000)
+  await settle()
+  t.equal(cri.sandboxes.size, 0)
+  t.same(live.list(), [])
+})
+
 t.test('a changed manifest is another pod, which starts when the old one is gone', async t => {
   const { wanted, cri, settle, clock, live } = setup()
   cri.programs.set('a', { ignoresStop: true })

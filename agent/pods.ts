@@ -8,6 +8,7 @@ import type { Pod, PodCondition, PodPhase, PodStatus } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { Admission } from './admit.ts'
+import { createCalm } from './calm.ts'
 import { ownedConditions } from './conditions.ts'
 import type { PodSketch } from './observe.ts'
 import type { OnPodEvent } from './pod-event.ts'
@@ -24,7 +25,7 @@ export interface PodsDeps {
   readonly wanted: WantedPods
   /** Where pods with their live status are put for everybody else. */
   readonly live: Store<Pod>
-  readonly worker: Omit<WorkerDeps, 'publish' | 'onGone' | 'onResized' | 'onOverdue'>
+  readonly worker: Omit<WorkerDeps, 'publish' | 'onLeft' | 'whenCalm' | 'onGone' | 'onResized' | 'onOverdue'>
   readonly statusOf: (worker: PodWorker, before: PodStatus | undefined) => PodStatus
   readonly admit: (pod: Pod, active: readonly Pod[]) => Admission
   readonly onStage: (pod: Pod, stage: 'seen' | 'admitted' | 'rejected' | 'ready' | 'resized' | 'gone', detail?: string) => void
@@ -76,6 +77,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     const status = tell(worker)
     unseen.delete(worker.uid)
     if (worker.phase === 'terminated') makeUseOfRoom(worker.uid)
+    calm.look()
     if (started && unseen.size === 0) resolveAdopted()
     return status
   }
@@ -87,6 +89,7 @@ export const createPods = (deps: PodsDeps): Pods => {
     // What was said last, by whoever ran it before this daemon, is what goes on.
     const said = before?.status ?? worker.pod.status
     const status = said !== undefined && isSettled(worker) ? { ...said, ...observed(worker.pod) } : deps.statusOf(worker, said)
+    if (worker.hasLeft) return status
     deps.onLooked(worker)
     // An old pod of the same name never overwrites what is known of its successor.
     if (current !== undefined && before === undefined && workers.get(current.metadata.uid ?? '')?.phase === 'syncing')
@@ -104,14 +107,26 @@ export const createPods = (deps: PodsDeps): Pods => {
     return status
   }
 
-  const onGone = (worker: PodWorker) => {
-    workers.delete(worker.uid)
+  const isEnding = (it: PodWorker) => it.phase === 'terminating'
+  const calm = createCalm({ isCalm: () => !workers.values().some(isEnding), longestMs: longestPutOffMs, clock: deps.clock })
+
+  const onLeft = (worker: PodWorker) => {
     const { namespace = 'default', name } = worker.pod.metadata
     if (isDeleted(worker.pod) && deps.wanted.get(namespace, name)?.metadata.uid === worker.uid) finished.add(worker.uid)
     const last = deps.live.get(namespace, name)
     deps.onStage(last?.metadata.uid === worker.uid ? last : worker.pod, 'gone')
     if (last?.metadata.uid === worker.uid) deps.live.remove(namespace, name)
-    const successor = deps.wanted.get(namespace, name)
+    beginSuccessor(worker)
+  }
+
+  const onGone = (worker: PodWorker) => {
+    workers.delete(worker.uid)
+    // The very same pod may be wanted again.
+    beginSuccessor(worker)
+  }
+
+  const beginSuccessor = ({ pod }: PodWorker) => {
+    const successor = deps.wanted.get(namespaceOf(pod), pod.metadata.name)
     if (successor !== undefined) begin(successor)
   }
 
@@ -121,13 +136,16 @@ export const createPods = (deps: PodsDeps): Pods => {
       onEvent(it.pod, 'Normal', 'ResizeCompleted', 'Pod resize completed')
     }
     const onOverdue = (it: PodWorker, { reason, message }: Verdict) => onEvent(it.pod, 'Normal', reason, message)
-    const worker = new PodWorker(pod, { ...deps.worker, publish, onGone, onResized, onOverdue })
+    const worker = new PodWorker(pod, {
+      ...deps.worker,
+      ...{ publish, onLeft, whenCalm: calm.when, onGone, onResized, onOverdue },
+    })
     workers.set(worker.uid, worker)
     return worker
   }
 
   const predecessor = (pod: Pod): PodWorker | undefined =>
-    [...workers.values()].find(it => it.uid !== pod.metadata.uid && fullName(it.pod) === fullName(pod))
+    [...workers.values()].find(it => !it.hasLeft && it.uid !== pod.metadata.uid && fullName(it.pod) === fullName(pod))
 
   /** A label of the Node may have brought the pod here before this node has heard of it: then it is asked for, once. */
   const askAgain = (pod: Pod, { reason }: Verdict): boolean => {
@@ -326,6 +344,9 @@ const othersConditions = ({ status }: Pod): readonly PodCondition[] =>
   (status?.conditions ?? []).filter(it => !ownedConditions.has(it.type))
 
 const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
+
+/** For how long the remains of pods that are gone give way to pods that end. */
+const longestPutOffMs = 3000
 
 /** The grace period of a pod of which only the runtime's labels are left. */
 const orphanGrace = 30

@@ -39,6 +39,10 @@ export interface WorkerDeps {
   readonly onResized?: (worker: PodWorker) => void
   /** Works out and makes known the pod's status; returns it. */
   readonly publish: (worker: PodWorker) => PodStatus
+  /** A removed pod holds nothing any more: for everybody else it is gone. What the runtime remembers of it is still to be taken away. */
+  readonly onLeft: (worker: PodWorker) => void
+  /** When to do what nobody waits for. */
+  readonly whenCalm: () => Promise<void>
   /** Everything of a removed pod has been taken away. */
   readonly onGone: (worker: PodWorker) => void
   /** The longest crash back-off. */
@@ -80,6 +84,7 @@ export class PodWorker {
   #turn = new AbortController()
   #isGone = false
   #isReleased = false
+  #hasLeft = false
   /** The figures that each container was last told, so that a runtime which counts otherwise is told once. */
   readonly #told = new Map<string, string>()
 
@@ -112,6 +117,11 @@ export class PodWorker {
 
   get isBusy(): boolean {
     return this.#running
+  }
+
+  /** Nothing is to be told of it any more. */
+  get hasLeft(): boolean {
+    return this.#hasLeft
   }
 
   /** Ends the pod. Asked again, the grace period may only get shorter, and `removed` only become true. */
@@ -341,12 +351,17 @@ export class PodWorker {
     this.#isReleased = true
   }
 
-  /** Gives back what an ended pod holds, and beside that takes away all that is left of one that is removed. */
+  /** Gives back what an ended pod holds; of one that is removed nothing stays in the runtime either, but for that nobody waits. */
   async #clear(removed: boolean): Promise<void> {
-    const results = await Promise.allSettled([this.#release(), removed ? this.#deps.steps.remove(this) : undefined])
-    const failed = results.find(it => it.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    await this.#release()
     if (!removed) return
+    if (!this.#hasLeft) {
+      this.#hasLeft = true
+      this.#deps.onLeft(this)
+    }
+    await this.#deps.whenCalm()
+    if (this.#isGone) return
+    await this.#deps.steps.remove(this)
     this.#isGone = true
     this.#timer?.cancel()
     this.#deadline?.cancel()

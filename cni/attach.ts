@@ -179,7 +179,11 @@ const undoAll = async (deps: CniDeps, networks: Networks, attachment: Attachment
 export const detach = async (deps: CniDeps, networks: Networks, network: string, key: AttachmentKey): Promise<void> => {
   const store = networks.find(network)?.store
   const attachment = store?.find(key)
-  if (attachment === undefined || store === undefined) return networks.retirement.retire(hostLinkOf(key), [])
+  if (attachment === undefined || store === undefined) {
+    // The usual case: runtimes ask again for what is gone long since.
+    if (await deps.link.exists(hostLinkOf(key))) await networks.retirement.retire(hostLinkOf(key), [])
+    return
+  }
   networks.leaving.add(attachment)
   try {
     await allDone([

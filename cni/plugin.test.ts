@@ -70,18 +70,24 @@ for (const [name, id, more, add, del] of [
     t.same([...new Set(ended.started)], del)
   })
 
-t.test('fifty ADDs at once share the processes on the host', async t => {
-  started.length = 0
+t.test('fifty ADDs at once share the processes on the host, and so do fifty DELs', async t => {
   const ids = Array.from({ length: 50 }, (_, i) => `many-${i}`)
-  const env = (id: string) => ({ CNI_COMMAND: 'ADD', CNI_CONTAINERID: id, CNI_NETNS: '/proc/self/ns/net', CNI_IFNAME: 'eth0' })
   const stdin = JSON.stringify({ cniVersion: '1.0.0', name: 'pods', type: 'nodelet', subnets: ['10.0.0.0/24'], dataDir: dir })
-  const replies = await Promise.all(ids.map(id => cni.call({ env: env(id), stdin })))
-  t.ok(replies.every(reply => reply.exitCode === 0))
+  const callAll = async (verb: string) => {
+    started.length = 0
+    const env = (id: string) => ({ CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: '/proc/self/ns/net', CNI_IFNAME: 'eth0' })
+    const replies = await Promise.all(ids.map(id => cni.call({ env: env(id), stdin })))
+    t.ok(replies.every(reply => reply.exitCode === 0))
+    const shared = started.filter(program => program === 'ip').length
+    t.ok(shared <= 25, `${verb}: ${shared} processes`)
+  }
+  await callAll('ADD')
   t.equal(started.filter(program => program === 'inside ip').length, 50)
-  t.ok(
-    started.filter(program => program === 'ip').length <= 25,
-    `${started.filter(program => program === 'ip').length} processes`,
-  )
+  await callAll('DEL')
+  // The removal proper.
+  await setTimeout(50)
+  await callAll('DEL')
+  t.same(started, [], 'what is gone already costs nothing')
 })
 
 t.test('an ADD that fails inside the pod is undone: the pair removed, the address free', async t => {

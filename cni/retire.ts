@@ -1,8 +1,9 @@
 // Interfaces on their way out. The kernel takes 20 to 30 ms to unregister one, whatever it is asked for, three quarters of a DEL;
 // taking it down and off the bridge takes 2. So DEL waits for the latter, after which no packet goes in or out, and the removal
-// follows at once by itself, for all that go in that moment together. What a killed process leaves is found by its name: by the
+// follows at once by itself; both in one process for all that go in that moment together. What a killed process leaves is found by its name: by the
 // sweep at the next start, by GC, and by an ADD of the same container.
 import { isFault } from '../host/fault.ts'
+import { createGroup } from '../host/group.ts'
 import type { Link } from '../host/link.ts'
 import type { Log } from '../host/log.ts'
 
@@ -17,8 +18,14 @@ export interface Retirement {
   settled(): Promise<void>
 }
 
+export interface RetirementDeps {
+  readonly link: Pick<Link, 'batch' | 'batchEach'>
+  readonly log: Log
+}
+
 /** Retires interfaces of this host through the given link. */
-export const createRetirement = ({ link, log }: { readonly link: Pick<Link, 'batch'>; readonly log: Log }): Retirement => {
+export const createRetirement = ({ link, log }: RetirementDeps): Retirement => {
+  const cuts = createGroup(link.batchEach)
   let waiting: string[] = []
   let removing: Promise<void> | undefined
 
@@ -38,7 +45,7 @@ export const createRetirement = ({ link, log }: { readonly link: Pick<Link, 'bat
   return {
     retire: async (hostLink, beside) => {
       try {
-        await link.batch([`link set dev ${hostLink} nomaster down`])
+        await cuts.add([`link set dev ${hostLink} nomaster down`])
         waiting.push(hostLink)
       } catch (error) {
         if (!isFault(error, 'not-found')) throw error

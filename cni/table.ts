@@ -4,10 +4,10 @@
 // again: a pod without masquerade is worth more than none, only hostPorts cannot do without.
 import type { Clock, Timer } from '../host/clock.ts'
 import { describe, isFault } from '../host/fault.ts'
+import { createGroup } from '../host/group.ts'
 import type { Log } from '../host/log.ts'
 import type { Nft } from '../host/nft.ts'
 import { signed } from '../host/nftmonitor.ts'
-import { createGroup } from './group.ts'
 import { table } from './portmap.ts'
 
 export interface Table {

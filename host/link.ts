@@ -1,6 +1,7 @@
 // ip(8) and tc(8): batches of commands in one process, here or inside a network namespace, and questions answered as JSON.
 // Knows what their refusals mean and nothing about bridges or pods: who wants an interface compiles the commands elsewhere.
 // `nsenter --net` and not `ip netns exec`: the latter remounts /sys.
+import { readFile } from 'node:fs/promises'
 import type { Exec, RunResult } from './exec.ts'
 import { Fault, type FaultCode } from './fault.ts'
 
@@ -22,6 +23,8 @@ export interface Link {
    * @returns for each list what `batch` would throw first, or nothing
    */
   batchEach(lists: readonly (readonly string[])[]): Promise<readonly (Fault | undefined)[]>
+  /** Whether this process's namespace has an interface of that name; costs no process. */
+  exists(name: string): Promise<boolean>
   /** As `batch`, for commands of tc(8). */
   shape(commands: readonly string[], options?: BatchOptions): Promise<void>
   /**
@@ -65,8 +68,13 @@ const refusal = (result: RunResult, program: string, commands: readonly string[]
 const inside = (netns: string | undefined, argv: readonly string[]): readonly string[] =>
   netns === undefined ? argv : ['nsenter', `--net=${netns}`, ...argv]
 
-/** Drives ip and tc through the given exec. */
-export const createLink = (exec: Pick<Exec, 'try'>): Link => {
+const ownDevices = () => readFile('/proc/self/net/dev', 'utf8')
+
+/**
+ * Drives ip and tc through the given exec.
+ * @param devices the text of /proc/net/dev in the namespace in which exec runs them
+ */
+export const createLink = (exec: Pick<Exec, 'try'>, devices: () => Promise<string> = ownDevices): Link => {
   const runBatch = async (program: 'ip' | 'tc', commands: readonly string[], { netns, keepGoing }: BatchOptions) => {
     if (commands.length === 0) return
     const argv = [program, ...(keepGoing ? ['-force'] : []), '-batch', '-']
@@ -87,6 +95,7 @@ export const createLink = (exec: Pick<Exec, 'try'>): Link => {
         return own && toFault(own.said, `ip ${commands[own.line - 1]}`)
       })
     },
+    exists: async name => (await devices()).split('\n').some(line => line.trimStart().startsWith(`${name}:`)),
     shape: (commands, options = {}) => runBatch('tc', commands, options),
     query: async <T>(args: readonly string[], netns?: string) => {
       const result = await exec.try(inside(netns, ['ip', '-j', ...args]))

@@ -69,3 +69,13 @@ t.test('unmounting what is not mounted succeeds, what is busy does not', async t
   await t.resolves(mounts.unmount('/not/mounted'))
   await t.rejects(mounts.unmount('/sys'), { code: 'command', message: 'cannot unmount /sys: target is busy' })
 })
+
+t.test('paths that are unmounted together cost one process, and each is told its own end', async t => {
+  const { argvs, mounts } = recorded(info, true)
+  const results = await Promise.allSettled([mounts.unmount('/not/mounted'), mounts.unmount('/sys'), mounts.unmount('/t')])
+  t.same(
+    results.map(it => it.status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  )
+  t.same(argvs, [['umount', '--no-canonicalize', '/not/mounted', '/sys', '/t']])
+})

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { sep } from 'node:path'
 import type { Exec } from './exec.ts'
 import { describe, Fault } from './fault.ts'
+import { createGroup } from './group.ts'
 
 export interface MountEntry {
   readonly id: number
@@ -88,6 +89,20 @@ export interface MountsDeps {
 export const createMounts = ({ exec, readTable = () => readFile('/proc/self/mountinfo', 'utf8') }: MountsDeps): Mounts => {
   const list = async () => parseMountInfo(await readTable())
   const at = async (path: string) => (await list()).findLast(entry => entry.path === path)
+  /** Goes on behind one that fails. @returns for each path why it is still mounted, or nothing */
+  const unmountAll = async (paths: readonly string[], ...options: readonly string[]) => {
+    try {
+      await exec.run(['umount', '--no-canonicalize', ...options, ...paths])
+      return undefined
+    } catch (error) {
+      const left = new Set((await list()).map(entry => entry.path))
+      const cannot = (path: string) => new Fault('command', `cannot unmount ${path}: ${describe(error)}`, { cause: error })
+      return paths.map(path => (left.has(path) ? cannot(path) : undefined))
+    }
+  }
+  // Pods that end together cost one process.
+  const unmounts = createGroup<string>(paths => unmountAll(paths))
+  const lazyUnmounts = createGroup<string>(paths => unmountAll(paths, '--lazy'))
   const mount = (...args: readonly string[]) => exec.run(['mount', '--no-canonicalize', '--no-mtab', ...args])
   return {
     list,
@@ -101,13 +116,6 @@ export const createMounts = ({ exec, readTable = () => readFile('/proc/self/moun
     bind: async (source, target) => {
       await mount('-o', 'bind', source, target)
     },
-    unmount: async (path, { lazy = false } = {}) => {
-      try {
-        await exec.run(['umount', '--no-canonicalize', ...(lazy ? ['--lazy'] : []), path])
-      } catch (error) {
-        if ((await at(path)) === undefined) return
-        throw new Fault('command', `cannot unmount ${path}: ${describe(error)}`, { cause: error })
-      }
-    },
+    unmount: async (path, { lazy = false } = {}) => (lazy ? lazyUnmounts : unmounts).add(path),
   }
 }

@@ -27,7 +27,7 @@ export const depsInside = (netns: string, bootId = 'this-boot'): CniDeps => {
   const exec = execInside(netns)
   return {
     exec,
-    link: createLink(exec),
+    link: createLink(exec, async () => (await exec.run(['cat', '/proc/self/net/dev'])).stdout),
     nft: createNft(exec),
     sysctl: {
       read: async path => (await exec.run(['cat', `/proc/sys/${path}`])).stdout.trim(),
