@@ -94,6 +94,22 @@ export const network = async (t: Test, { controlPlane, nodes, readyAfterMs }: Cl
     }
   })
 
+  await t.test('every pod reaches every other by the name of their Service', async t => {
+    const found = await pods.list('app=web')
+    const names = ['web', 'web.default', 'web.default.svc.cluster.local']
+    const script = names.map(it => `timeout 5 wget -qO- http://${it}/`).join('; ')
+    const isPod = (name: string) => found.some(it => it.metadata.name === name)
+    await waitFor(
+      'the cluster to know the name',
+      async () => isPod((await inPod(found[0]!, ['sh', '-c', script])).split('\n')[0]!),
+      30_000,
+    )
+    for (const pod of found) {
+      const answers = (await inPod(pod, ['sh', '-c', script])).trim().split('\n')
+      t.same(answers.map(isPod), [true, true, true], `from ${pod.metadata.name}: ${answers}`)
+    }
+  })
+
   await t.test('a node port is answered on each node for somebody outside', async t => {
     const found = await pods.list('app=web')
     for (const { address } of nodes) {
@@ -141,7 +157,9 @@ export const network = async (t: Test, { controlPlane, nodes, readyAfterMs }: Cl
     const left = async () => [...(await pods.list('app=web')), ...(await pods.list('app=rolling'))]
     await waitFor('all pods to be gone', async () => (await left()).length === 0, 40_000)
     for (const { containerd, name } of nodes) {
-      const running = async () => (await containerd.cri.listContainers()).filter(it => it.state === 'CONTAINER_RUNNING')
+      const isLeft = ({ state, labels }: { readonly state: string; readonly labels: Readonly<Record<string, string>> }) =>
+        state === 'CONTAINER_RUNNING' && labels['io.kubernetes.pod.namespace'] === 'default'
+      const running = async () => (await containerd.cri.listContainers()).filter(isLeft)
       t.same(await running(), [], `nothing runs on ${name} (${agent})`)
     }
   })

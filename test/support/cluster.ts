@@ -1,6 +1,7 @@
-// A control plane with nodes, ready to run pods: what a test or the upstream suite starts with. AGENT=kubelet makes it a cluster of the
+// A control plane with nodes and CoreDNS, ready to run pods: what a test or the upstream suite starts with. AGENT=kubelet makes it a cluster of the
 // Go programs, so that a test can be proven against them.
 import { join } from 'node:path'
+import { applyClusterDns, dnsArchives } from './cluster-dns.ts'
 import type { Agent } from './cluster-files.ts'
 import { type ClusterNode, connectNodes, createClusterNode } from './cluster-node.ts'
 import { type ControlPlane, createControlPlane } from './control-plane.ts'
@@ -29,7 +30,8 @@ const rbac = join(import.meta.dirname, '../../deploy/rbac.yaml')
 
 /** Starts a control plane and nodes of the same agent, and waits until they are Ready. */
 export const createCluster = async (options: ClusterOptions = {}): Promise<Cluster> => {
-  const { nodes: names = ['n1', 'n2'], ...more } = options
+  const { nodes: names = ['n1', 'n2'], archives = [], ...more } = options
+  const withDns = [...archives, ...(await dnsArchives())]
   const controlPlane = await createControlPlane()
   const nodes: ClusterNode[] = []
   const close = async () => {
@@ -38,8 +40,9 @@ export const createCluster = async (options: ClusterOptions = {}): Promise<Clust
   }
   try {
     for (const [index, name] of names.entries()) {
-      nodes.push(await createClusterNode({ ...more, controlPlane, name, host: firstHost + index, agent }))
+      nodes.push(await createClusterNode({ ...more, archives: withDns, controlPlane, name, host: firstHost + index, agent }))
     }
+    await applyClusterDns(controlPlane)
     // What an administrator applies once: nodes may see Services, their endpoints and the other nodes.
     if (agent === 'nodelet') await controlPlane.kubectl(['apply', '-f', rbac])
     const readyAfterMs: number[] = []

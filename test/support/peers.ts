@@ -1,6 +1,7 @@
 // The Go programs that tests and benchmarks run beside ours: a control plane, its tools, the kubelet and kube-proxy to compare with, the
 // upstream test suite. Built from the Go module k8s.io/kubernetes into .cache/peers: one go.mod with the versions of the upstream
-// release. Minutes from an empty build cache. PEER_BIN names a folder where some of them lie already.
+// release; CoreDNS, which kubeadm installs with that release, from its own. Minutes from an empty build cache. PEER_BIN names a folder
+// where some of them lie already.
 import { access, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemExec } from '../../host/exec.ts'
@@ -13,6 +14,8 @@ interface Source {
   readonly from: string
   /** `test`: a package of tests becomes a program; `static`: without the C library, for images that have none. */
   readonly as?: 'test' | 'static'
+  /** Of a program that is no part of the release and has a go.mod of its own. */
+  readonly version?: string
 }
 
 const command = (name: string): Source => ({ from: `k8s.io/kubernetes/cmd/${name}` })
@@ -27,6 +30,7 @@ const sources = {
   agnhost: { from: 'k8s.io/kubernetes/test/images/agnhost', as: 'static' },
   'sample-apiserver': { from: 'k8s.io/sample-apiserver', as: 'static' },
   'e2e.test': { from: 'k8s.io/kubernetes/test/e2e', as: 'test' },
+  coredns: { from: 'github.com/coredns/coredns', as: 'static', version: 'v1.12.4' },
   ginkgo: { from: 'github.com/onsi/ginkgo/v2/ginkgo' },
 } satisfies Readonly<Record<string, Source>>
 
@@ -73,14 +77,21 @@ const versionFlags = (): string => {
   return ['-s', '-w', ...settings].join(' ')
 }
 
+const buildLimitMs = 3_600_000
+
 const build = async (name: Peer, target: string): Promise<void> => {
+  const { from, as, version }: Source = sources[name]
+  process.stderr.write(`building ${name} ${version ?? release}\n`)
+  if (version !== undefined) {
+    const env = { GOBIN: cacheDir, GOFLAGS: '', CGO_ENABLED: as === 'static' ? '0' : '1' }
+    await systemExec.run(['go', 'install', `${from}@${version}`], { timeoutMs: buildLimitMs, env })
+    return
+  }
   const dir = join(cacheDir, 'module')
   if (!(await isThere(join(dir, 'go.sum')))) await prepareModule(dir)
-  process.stderr.write(`building ${name} ${release}\n`)
-  const { from, as }: Source = sources[name]
   const verb = as === 'test' ? ['test', '-C', dir, '-c'] : ['build', '-C', dir]
   const argv = ['go', ...verb, '-mod=mod', '-ldflags', versionFlags(), '-o', target, from]
-  await systemExec.run(argv, { timeoutMs: 3_600_000, ...(as === 'static' && { env: { CGO_ENABLED: '0' } }) })
+  await systemExec.run(argv, { timeoutMs: buildLimitMs, ...(as === 'static' && { env: { CGO_ENABLED: '0' } }) })
 }
 
 /** The folder of a Go package of the release, for files beside its sources. */
