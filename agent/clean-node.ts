@@ -2,7 +2,7 @@
 // made sure that no daemon runs, which would make it again.
 // Goes on past what fails and ends with 1 then; what is gone already is fine, so it can be run again. What proxy/ and cni/ made is
 // handed in by main.ts, which alone may know them.
-import { rm, rmdir, stat } from 'node:fs/promises'
+import { mkdir, rm, rmdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Cri } from '../api/cri/cri.ts'
 import { createStore } from '../api/source.ts'
@@ -82,6 +82,8 @@ export const cleanNode = async ({ config, runtime, others, log, out, err }: Clea
   const cgroupDriver = config.cgroupDriverGiven
     ? config.cgroupDriver
     : await readCgroupDriver(runtime).catch(() => config.cgroupDriver)
+  // The parts look at its file system; an earlier cleanup has taken it away.
+  await mkdir(config.rootDir, { recursive: true, mode: 0o700 })
   const { volumes, cgroups, containersDir } = await createMachinery({
     ...{
       config,
