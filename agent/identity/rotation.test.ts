@@ -92,7 +92,8 @@ t.test('a file that somebody else put there is used within a minute', async t =>
   await symlink(join(lab.certDir, 'foreign.pem'), join(lab.certDir, 'link'))
   await rename(join(lab.certDir, 'link'), join(lab.certDir, 'kubelet-client-current.pem'))
   const from = lab.clock.now()
-  await lab.advanceUntil(() => changes.length === 2, 'the foreign certificate')
+  // In small steps: files are read in the machine's own time.
+  await lab.advanceUntil(() => changes.length === 2, 'the foreign certificate', 50)
   t.ok(lab.clock.now() - from <= 62_000)
   t.equal(identity.clientCertificate()?.facts.fingerprint, foreign.facts.fingerprint)
   t.equal(lab.signer.seen.length, 1, 'and nothing is requested')

@@ -141,6 +141,7 @@ for (const code of [429, 503]) {
     let waitedMs = 0
     while (server.asked.length === 1) {
       await clock.advance(100)
+      await systemClock.sleep(2)
       waitedMs += 100
     }
     t.match(await call, nodeObject)

@@ -316,7 +316,10 @@ t.test('a list that hangs after its first event is asked for again', async t => 
 
 /** Moves time on, for those who wait for the server and for a pause. */
 const advancing = async (clock: ReturnType<typeof fakeClock>): Promise<never> => {
-  for (let i = 0; i < 200; i++) await clock.advance(100)
+  for (let i = 0; i < 200; i++) {
+    await clock.advance(100)
+    await systemClock.sleep(5)
+  }
   throw new Error('nothing came')
 }
 
