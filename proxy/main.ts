@@ -1,7 +1,7 @@
 // Builds the proxy from its parts: the only file here that knows which backend, which tools and which watch belong together.
 // Runs inside the daemon; the sources are an apiserver's or the manifest folder's, which the proxy cannot tell apart.
 import type { Source } from '../api/source.ts'
-import type { EndpointSlice, Service } from '../api/types.ts'
+import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import { createConntrack } from '../host/conntrack.ts'
 import type { Exec } from '../host/exec.ts'
@@ -17,7 +17,7 @@ import { createNftBackend } from './nftables/backend.ts'
 import { ip } from './nftables/ip.ts'
 import { ip6 } from './nftables/ip6.ts'
 import { type FamilyWords, tableName } from './nftables/words.ts'
-import { createProxier, type Proxier, type ProxierStatus, type Round, type SyncReport } from './proxier.ts'
+import { createProxier, type Proxier, type ProxierStatus, type Round, type Stranded, type SyncReport } from './proxier.ts'
 import { defaultSettings, type LocalTraffic, type ProxySettings } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
 
@@ -44,7 +44,7 @@ export interface ProxyDeps {
 }
 
 export interface ProxyStatus extends ProxierStatus {
-  readonly mode: 'nftables'
+  readonly mode: ProxyMode
   readonly families: readonly string[]
   /** How often somebody else removed rules of ours. */
   readonly drifts: number
@@ -60,6 +60,8 @@ export interface Proxy {
   resync: Proxier['resync']
   /** As it is now. */
   settings(): ProxySettings
+  /** Looks at every frontend of the family. */
+  stranded(family: IPFamily): Stranded
   /** Tells of every round from now on that has something to do, and returns how to stop. Asked for at once, none is missed. */
   follow(onRound: (round: Round) => void): () => void
   /** Stops watching and writing; the rules stay and keep routing. */
@@ -133,6 +135,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
       watching: monitor.isRunning,
     }),
     settled: proxier.settled,
+    stranded: proxier.stranded,
     setNode: ({ nodeIPs = settings.nodeIPs, zone = node.zone, localTraffic = settings.localTraffic }) => {
       settings = { ...settings, nodeIPs, localTraffic }
       node = { ...node, zone, ips: nodeIPs }

@@ -8,7 +8,6 @@ const ignore = (kind: FlagKind, ignored: string): Flag => ({ kind, ignored })
 export const kubeProxyFlags: Readonly<Record<string, Flag>> = {
   config: of('text'),
   cleanup: of('switch'),
-  'nodelet-config': of('text'),
   master: of('text'),
   'hostname-override': of('text', 'hostnameOverride'),
   kubeconfig: of('text', 'clientConnection.kubeconfig'),
@@ -52,10 +51,10 @@ export const kubeProxyFlags: Readonly<Record<string, Flag>> = {
   'config-sync-period': of('duration', 'configSyncPeriod'),
   v: { kind: 'integer', field: 'logging.verbosity', short: 'v' },
   'logging-format': of('text', 'logging.format'),
-  'healthz-port': ignore('integer', 'deprecated upstream: use --healthz-bind-address'),
-  'metrics-port': ignore('integer', 'deprecated upstream: use --metrics-bind-address'),
-  'init-only': ignore('switch', 'all that it would do is done at every start'),
-  'write-config-to': ignore('text', 'not supported'),
+  'healthz-port': of('integer'),
+  'metrics-port': of('integer'),
+  'init-only': of('switch'),
+  'write-config-to': of('text'),
   vmodule: ignore('text', 'the log has one verbosity: use --v'),
   'log-flush-frequency': ignore('duration', 'the log is not buffered'),
 }

@@ -137,7 +137,7 @@ export const withKubeProxyDefaults = (given: KubeProxyFields) => ({
     qps: given.clientConnection?.qps || 5,
     burst: given.clientConnection?.burst || 10,
   },
-  logging: { ...given.logging, format: given.logging?.format || ('text' as const), verbosity: given.logging?.verbosity ?? 0 },
+  logging: { ...given.logging, format: given.logging?.format ?? ('' as const), verbosity: given.logging?.verbosity ?? 0 },
   hostnameOverride: given.hostnameOverride ?? '',
   ...addressesOf(given),
   bindAddressHardFail: given.bindAddressHardFail ?? false,
