@@ -31,7 +31,10 @@ for (const [name, calledAs, argv, expected] of [
     'an unknown command is one line',
     'nodelet',
     ['frob'],
-    { do: 'refuse', text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, why\n' },
+    {
+      do: 'refuse',
+      text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, why, trace, diff\n',
+    },
   ],
 ] as const) {
   t.test(name, async t => t.match(decide({ calledAs, argv, isPlugin: false }), expected))

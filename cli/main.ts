@@ -30,6 +30,11 @@ const commands: Readonly<Record<string, Command>> = {
   logs: { summary: 'what a container wrote', run: async argv => (await import('./logs.ts')).run(argv) },
   exec: { summary: 'runs a program in a container', run: async argv => (await import('./exec.ts')).run(argv) },
   why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
+  trace: { summary: 'the way of a packet to a Service', run: async argv => (await import('./trace.ts')).run(argv) },
+  diff: {
+    summary: 'what the kernel holds of Services, against what it should',
+    run: async argv => (await import('./diff.ts')).run(argv),
+  },
 }
 
 /** Asked for by the daemon alone. */

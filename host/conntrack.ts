@@ -30,6 +30,23 @@ export interface Conntrack {
   remove(flows: readonly Flow[]): Promise<void>
 }
 
+/** Which flows are looked for: '' stands for every address. */
+export interface FlowTarget {
+  readonly family: FlowFamily
+  readonly protocol: FlowProtocol
+  readonly from: string
+  readonly to: string
+  readonly toPort: number
+}
+
+export interface FlowFinder {
+  /**
+   * Flows that were sent to an address and port, `most` of them at most, however many there are.
+   * @throws Fault `command` when conntrack cannot be run
+   */
+  find(target: FlowTarget, most: number): Promise<readonly Flow[]>
+}
+
 const familyName = { IPv4: 'ipv4', IPv6: 'ipv6' } as const
 
 const line =
@@ -76,5 +93,22 @@ export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
     } finally {
       await rm(folder, { recursive: true, force: true })
     }
+  },
+})
+
+/** Looks for single flows, and stops looking when there are enough. */
+export const createFlowFinder = (exec: Pick<Exec, 'watch'>): FlowFinder => ({
+  find: async ({ family, protocol, from, to, toPort }, most) => {
+    const flows: Flow[] = []
+    const given = [from === '' ? [] : ['--orig-src', from], to === '' ? [] : ['--orig-dst', to]].flat()
+    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase(), ...given]
+    const looking = exec.watch([...argv, '--orig-port-dst', String(toPort)], text => {
+      const flow = flows.length < most ? parseFlow(text, family, protocol) : undefined
+      if (flow !== undefined) flows.push(flow)
+      if (flows.length === most) looking.stop()
+    })
+    const { exitCode, stderr } = await looking.ended
+    if (exitCode !== 0 && flows.length < most) throw new Fault('command', `${argv.join(' ')}: ${stderr.trim()}`)
+    return flows
   },
 })

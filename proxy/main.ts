@@ -3,15 +3,16 @@
 import type { Source } from '../api/source.ts'
 import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
-import { createConntrack } from '../host/conntrack.ts'
+import { createConntrack, createFlowFinder } from '../host/conntrack.ts'
 import type { Exec } from '../host/exec.ts'
 import { describe, Fault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import { createSlices } from '../host/loop.ts'
-import { createNft, type Nft } from '../host/nft.ts'
+import { createNft, createNftElements, type Nft } from '../host/nft.ts'
 import { type ForeignChange, signedRemoval, watchTables } from '../host/nftmonitor.ts'
 import type { Backend } from './backend.ts'
 import { createDrift, fleetingSets, proxyTables } from './drift.ts'
+import type { InspectionDeps, ProxyDiff, Traced } from './inspect.ts'
 import type { NodeView } from './model.ts'
 import { createNftBackend } from './nftables/backend.ts'
 import { ip } from './nftables/ip.ts'
@@ -20,6 +21,7 @@ import { type FamilyWords, tableName } from './nftables/words.ts'
 import { createProxier, type Proxier, type ProxierStatus, type Round, type Stranded, type SyncReport } from './proxier.ts'
 import { defaultSettings, type LocalTraffic, type ProxySettings } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
+import type { TraceQuery } from './trace-types.ts'
 
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 
@@ -64,6 +66,10 @@ export interface Proxy {
   stranded(family: IPFamily): Stranded
   /** Tells of every round from now on that has something to do, and returns how to stop. Asked for at once, none is missed. */
   follow(onRound: (round: Round) => void): () => void
+  /** The way of a packet, in words and as values. @throws Fault `not-found` with names that come near */
+  trace(query: TraceQuery): Promise<Traced>
+  /** What the kernel holds against what it should. Takes seconds when there is much. @throws Fault `unsupported`, `kernel-refused` */
+  diff(): Promise<ProxyDiff>
   /** Stops watching and writing; the rules stay and keep routing. */
   stop(): Promise<void>
 }
@@ -102,7 +108,9 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   let node: NodeView = { name: deps.nodeName, zone: deps.zone ?? '', ips: settings.nodeIPs }
   const slices = createSlices(clock)
   const followers = new Set<(round: Round) => void>()
-  const backends: Backend[] = families.map(words => createNftBackend({ nft, words, settings: () => settings, slices }))
+  const backends: Backend[] = families.map(words =>
+    createNftBackend({ nft, elements: createNftElements(exec), words, settings: () => settings, slices }),
+  )
   const proxier = createProxier({
     services: deps.services,
     endpointSlices: deps.endpointSlices,
@@ -126,6 +134,12 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     fleetingSets,
   )
 
+  const inspection = (): InspectionDeps => ({
+    ...{ services: deps.services, endpointSlices: deps.endpointSlices, backends, node, settings, clock },
+    flows: createFlowFinder(exec),
+    settled: proxier.settled,
+  })
+
   return {
     status: () => ({
       ...proxier.status(),
@@ -147,6 +161,8 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
       followers.add(onRound)
       return () => void followers.delete(onRound)
     },
+    trace: async query => (await import('./inspect.ts')).trace(query, inspection()),
+    diff: async () => (await import('./inspect.ts')).diff(inspection()),
     stop: async () => {
       monitor.stop()
       await proxier.stop()

@@ -21,6 +21,7 @@ import { defaultSettings, type ProxySettings } from '../settings.ts'
 import { createNftBackend } from './backend.ts'
 import { ip } from './ip.ts'
 import { ip6 } from './ip6.ts'
+import { ruleComment } from './skeleton.ts'
 import { fakeNft } from './table.fake.ts'
 
 const both: readonly IPFamily[] = ['IPv4', 'IPv6']
@@ -166,7 +167,7 @@ const slice = (index: number, endpoints: readonly number[]): EndpointSlice => ({
 })
 
 t.test('a change costs what changed, not what exists', async t2 => {
-const pickOne = 'dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endpoints-tcp'
+  const pickOne = 'dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endpoints-tcp'
 
   const { nft, services, slices, proxier } = start()
   for (let index = 0; index < 10_000; index++) {
@@ -209,7 +210,7 @@ const pickOne = 'dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endp
       processes: 1,
       lines: [
         'add chain ip nodelet-proxy tcp-pick-1',
-        'add rule ip nodelet-proxy tcp-pick-1 dnat ip to ip daddr . tcp dport . numgen random mod 1 map @endpoints-tcp',
+        `add rule ip nodelet-proxy tcp-pick-1 ${pickOne} comment "${ruleComment(pickOne)}"`,
         'delete element ip nodelet-proxy service-ips { 10.96.0.7 . tcp . 80 }',
         'delete element ip nodelet-proxy endpoints-tcp { 10.96.0.7 . 80 . 0, 10.96.0.7 . 80 . 1 }',
         'add element ip nodelet-proxy service-ips { 10.96.0.7 . tcp . 80 : goto tcp-pick-1 }',

@@ -2,17 +2,20 @@
 // First sync without a table: bounded transactions, each frontend whole in one of them. With a table of an earlier daemon, or after
 // a failure: the whole table is replaced in one transaction, so that there is never a moment without rules.
 import type { Slices } from '../../host/loop.ts'
-import type { Nft } from '../../host/nft.ts'
+import type { Nft, NftElements } from '../../host/nft.ts'
 import { signed, signedReplacement } from '../../host/nftmonitor.ts'
 import type { ApplyCount, Backend } from '../backend.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
 import { type Compiled, compile, emptyHolding, type Holding } from './compile.ts'
+import { createNftInspector } from './inspect.ts'
 import { skeletonLines } from './skeleton.ts'
 import { type FamilyWords, tableName } from './words.ts'
 
 export interface NftBackendDeps {
   readonly nft: Nft
+  /** Answers what the table holds of one frontend; without it nothing can be asked. */
+  readonly elements?: NftElements
   readonly words: FamilyWords
   readonly settings: () => ProxySettings
   readonly slices: Slices
@@ -35,9 +38,11 @@ const batches = function* <T>(items: Iterable<T>, size: number): Generator<reado
 }
 
 /** The nftables backend of one family. */
-export const createNftBackend = ({ nft, words, settings, slices, perTransaction = 2_500 }: NftBackendDeps): Backend => {
+export const createNftBackend = (deps: NftBackendDeps): Backend => {
+  const { nft, elements, words, settings, slices, perTransaction = 2_500 } = deps
   const table = `${words.table} ${tableName}`
   let holding: Holding | undefined
+  let generation = 0
 
   const isThere = async (): Promise<boolean> =>
     (await nft.list(['list', 'tables', words.table])).split('\n').includes(`table ${table}`)
@@ -99,17 +104,23 @@ export const createNftBackend = ({ nft, words, settings, slices, perTransaction 
   return {
     name: 'nftables',
     family: words.family,
+    ...(elements && {
+      inspector: createNftInspector({ nft, elements, words, settings, slices, book: () => ({ holding, generation }) }),
+    }),
     full: async frontends => {
       holding = undefined
+      generation += 1
       const book = emptyHolding(words, settings())
       const count = (await isThere()) ? await replace(book, frontends) : await fill(book, frontends)
       holding = book
+      generation += 1
       return count
     },
     apply: async changes => {
       const book = holding
       if (book === undefined) throw new Error('a full sync must come first')
       holding = undefined
+      generation += 1
       const lines: string[] = []
       let operations = 0
       for (const piece of batches(changes, perSlice)) {
@@ -120,6 +131,7 @@ export const createNftBackend = ({ nft, words, settings, slices, perTransaction 
       }
       if (lines.length > 0) await nft.apply(toText(lines))
       holding = book
+      generation += 1
       return { transactions: lines.length > 0 ? 1 : 0, operations }
     },
   }

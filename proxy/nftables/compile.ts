@@ -15,7 +15,7 @@ export interface Holding {
   readonly placed: Map<string, Placed>
   /** How many frontends need each shared element, by `set key`. */
   readonly shared: Map<string, number>
-  readonly chains: Set<string>
+  readonly chains: Map<string, Chain>
   /** Numbers that there is a memory of clients for. */
   readonly memories: Set<number>
 }
@@ -31,7 +31,7 @@ export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holdi
   chainWords: toChainWords(words, settings),
   placed: new Map(),
   shared: new Map(),
-  chains: new Set(),
+  chains: new Map(),
   memories: new Set(),
 })
 
@@ -120,7 +120,7 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Co
   settleShared(holding, draft)
   const newChains = [...draft.chains.values()]
   const newMemories = new Set(newChains.flatMap(({ memories = [] }) => memories)).difference(holding.memories)
-  for (const chain of newChains) holding.chains.add(chain.name)
+  for (const chain of newChains) holding.chains.set(chain.name, chain)
   for (const slot of newMemories) holding.memories.add(slot)
   return write(holding, draft, newMemories, newChains)
 }

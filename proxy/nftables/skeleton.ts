@@ -1,6 +1,7 @@
 // The parts of our table that do not depend on any Service: sets, maps, and the hooks that look things up in them. Pure text.
 // Refusing stands in input, forward and output, as nat chains cannot reject; picking stands in nat chains, which see only the first
 // packet of a connection; whoever is remembered or masqueraded is decided on the way out.
+import { createHash } from 'node:crypto'
 import { signatureSet } from '../../host/nftmonitor.ts'
 import type { ProxySettings } from '../settings.ts'
 import { masqueradeMark, nodePortRanges, podRanges } from '../settings.ts'
@@ -119,7 +120,8 @@ const chains = (words: ChainWords, settings: ProxySettings): readonly Chain[] =>
 }
 
 interface BaseChain extends Chain {
-  readonly hook: string
+  /** Undefined for a chain that others lead to. */
+  readonly hook: string | undefined
 }
 
 const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseChain[] => {
@@ -168,11 +170,32 @@ const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseCh
 export const memoryLine = ({ table, address }: FamilyWords, slot: number): string =>
   `add set ${table} ${tableName} ${memoryName(slot)} { type ${address} . ${address} . inet_proto . inet_service ; size 262144 ; flags dynamic,timeout ; }`
 
+/** The comment that a rule carries: nft prints rules in other words than it was given, and so they are known by this. */
+export const ruleComment = (rule: string): string => createHash('sha256').update(rule).digest('hex').slice(0, 12)
+
+const ruleLine = ({ table }: FamilyWords, chain: string, rule: string): string =>
+  `add rule ${table} ${tableName} ${chain} ${rule} comment "${ruleComment(rule)}"`
+
 /** nft commands that make one chain. */
 export const chainLines = (words: FamilyWords, chain: Chain, hook?: string): readonly string[] => [
   `add chain ${words.table} ${tableName} ${chain.name}${hook === undefined ? '' : ` { ${hook} ; }`}`,
-  ...chain.rules.map(rule => `add rule ${words.table} ${tableName} ${chain.name} ${rule}`),
+  ...chain.rules.map(rule => ruleLine(words, chain.name, rule)),
 ]
+
+/** What the table holds before the first Service: all that skeletonLines makes, by name. */
+export interface Skeleton {
+  readonly sets: readonly string[]
+  readonly chains: readonly BaseChain[]
+}
+
+/** The parts of the table that do not depend on any Service. */
+export const skeletonOf = (words: FamilyWords, settings: ProxySettings): Skeleton => {
+  const chainWords = toChainWords(words, settings)
+  return {
+    sets: sets(words, settings).map(text => text.split(' ')[1] ?? ''),
+    chains: [...chains(chainWords, settings).map(chain => ({ ...chain, hook: undefined })), ...baseChains(chainWords, settings)],
+  }
+}
 
 /** nft commands that make the table without any Service in it; the table must not be there. */
 export const skeletonLines = (words: FamilyWords, settings: ProxySettings): readonly string[] => {
@@ -187,7 +210,7 @@ export const skeletonLines = (words: FamilyWords, settings: ProxySettings): read
     ...(nodeRanges.length === 0 ? [] : [`add element ${at} node-port-ips { ${nodeRanges.join(', ')} }`]),
     // All chains before the first rule: rules name chains that come later.
     ...inOrder.map(chain => `add chain ${at} ${chain.name}`),
-    ...inOrder.flatMap(chain => chain.rules.map(rule => `add rule ${at} ${chain.name} ${rule}`)),
+    ...inOrder.flatMap(chain => chain.rules.map(rule => ruleLine(words, chain.name, rule))),
     ...based.flatMap(chain => chainLines(words, chain, chain.hook)),
   ]
 }

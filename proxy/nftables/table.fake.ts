@@ -67,7 +67,7 @@ const verbs: Readonly<Record<string, Verb>> = {
   'add rule': (tables, name, rest, line) => {
     const [chain = ''] = rest.split(' ', 1)
     const table = tableAt(tables, name, line)
-    const text = rest.slice(chain.length + 1)
+    const text = rest.slice(chain.length + 1).replace(/ comment "[^"]*"$/, '')
     checkReferences(table, text, line)
     const found = table.chains.get(chain) ?? refuse('no such chain', line)
     found.rules.push(text)
