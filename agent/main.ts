@@ -20,7 +20,7 @@ import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy } from '../proxy/main.ts'
-import { toLocalTraffic } from '../proxy/settings.ts'
+import { toLocalTraffic, toProxySettings } from '../proxy/settings.ts'
 import type { Agent } from './agent.ts'
 import { cleanNode, type OthersCleanup } from './clean-node.ts'
 import type { Membership } from './cluster/membership.ts'
@@ -310,26 +310,30 @@ const startProxy = async (
   sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
   alsoWatch: TableWatch,
 ) => {
-  const { nodePortAddresses, mode, nftables } = config.proxy.config
+  const asked = config.proxy.config
+  const podCIDRs = membership?.podRanges.now ?? standaloneRanges(config)
+  const own = { nodeName: config.nodeName, ...sources, clock, log: log.child({ part: 'proxy' }) }
   const proxy = await createProxy({
-    ...sources,
-    ...{ nodeName: config.nodeName, mode, exec, clock, log: log.child({ part: 'proxy' }), alsoWatch },
-    settings: {
-      nodeIPs: self.addresses(),
-      nodePortAddresses: nodePortAddresses.length === 0 || nodePortAddresses.includes('primary') ? 'primary' : nodePortAddresses,
-      localTraffic: toLocalTraffic(config.proxy.config, membership?.podRanges.now ?? standaloneRanges(config)),
-      masqueradeAll: nftables.masqueradeAll,
-      masqueradeBit: nftables.masqueradeBit,
-    },
+    ...{ ...own, mode: asked.mode, exec, alsoWatch },
+    settings: toProxySettings(asked, { nodeIPs: self.addresses(), podCIDRs }),
   })
-  void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(config.proxy.config, ranges) }))
+  void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(asked, ranges) }))
   membership?.node.subscribe({
     changed: (_, node) => {
       const zone = node?.metadata.labels?.['topology.kubernetes.io/zone']
       if (zone !== undefined) proxy.setNode({ zone })
     },
   })
-  return proxy
+  // Nobody asks a machine of its own how its proxy is, unless its owner gives the proxy a configuration.
+  if (membership === undefined && !config.proxy.isGiven) return proxy
+  const { serveProxy } = await import('../proxy/face/served.ts')
+  return serveProxy(proxy, {
+    ...{ ...own, config: asked },
+    // Without a cluster there is no Node that could be about to go.
+    node: () => (membership === undefined ? { metadata: { name: config.nodeName } } : membership.node.get('', config.nodeName)),
+    onEvent: ({ kind, reason, message, name, namespace = '' }) =>
+      membership?.recorder.record({ apiVersion: 'v1', kind, namespace, name }, 'Warning', reason, message),
+  })
 }
 
 const cleanUp = async (config: AgentConfig): Promise<number> => {

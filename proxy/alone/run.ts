@@ -16,17 +16,16 @@ import { systemExec as exec } from '../../host/exec.ts'
 import { describe, Fault } from '../../host/fault.ts'
 import { writeFileAtomic } from '../../host/files.ts'
 import { createLog, type Log } from '../../host/log.ts'
-import { readBootTime } from '../../host/own-process.ts'
 import { toConfigFile } from '../face/configz.ts'
-import { createProxyFace } from '../face/face.ts'
+import { serveProxy } from '../face/served.ts'
+import { adjustOwnOomScore, limitConntrack } from '../limits.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../main.ts'
-import { isEligible, nodeIPsOf, type ProxyNode, podCIDRsOf, zoneOf } from '../node.ts'
+import { nodeIPsOf, type ProxyNode, podCIDRsOf, zoneOf } from '../node.ts'
 import { toProxySettings } from '../settings.ts'
 import { prepareSysctls } from '../sysctls.ts'
 import { watchConfig } from './config-watch.ts'
 import { createRecorder } from './events.ts'
 import { writeInClusterKubeconfig } from './in-cluster.ts'
-import { applyLimits } from './limits.ts'
 import { whenNodeIsKnown } from './own-node.ts'
 
 // Services that another program routes, and headless ones, which names lead to: kube-proxy's own selectors.
@@ -87,7 +86,7 @@ const followNode = (
 /** Routes until the signal. @throws Fault when it cannot begin, or a server must listen and cannot */
 const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: AbortSignal): Promise<void> => {
   const nodeName = toNodeName(config.hostnameOverride, hostname())
-  await applyLimits(config, log)
+  await adjustOwnOomScore(config.oomScoreAdj, log)
   const watches = watchCluster(client, nodeName, log.child({ part: 'apiserver' }))
   const own = await nodeAddresses()
   const nodeNow = () => watches.nodes.get('', nodeName)
@@ -103,11 +102,8 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
       ...before,
     })
     const failed = Promise.withResolvers<never>()
-    const face = await createProxyFace({
-      ...{ config, nodeName, proxy, services, endpointSlices, clock, log },
-      isEligible: () => isEligible(nodeNow()),
-      bootedAt: readBootTime(),
-      onEvent: record,
+    const served = await serveProxy(proxy, {
+      ...{ config, nodeName, services, endpointSlices, node: nodeNow, onEvent: record, clock, log },
       onHardFail: failed.reject,
     })
     const unfollow = followNode(watches.nodes, proxy, judge, before)
@@ -117,8 +113,7 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
       await Promise.race([stopped, failed.promise])
     } finally {
       unfollow()
-      await face.close()
-      await proxy.stop()
+      await served.stop()
     }
   } finally {
     for (const watch of Object.values(watches)) watch.stop()
@@ -176,7 +171,7 @@ export const run = async (argv: readonly string[]): Promise<number> => {
   const log = createOwnLog(config)
   for (const warning of warnings) log.warn({}, warning)
   if (loaded.initOnly) {
-    await applyLimits(config, log)
+    await limitConntrack(config.conntrack, log)
     await prepareSysctls({ exec, log })
     return 0
   }

@@ -36,7 +36,7 @@ export interface ProxyFaceDeps {
   /** When the machine was started. */
   readonly bootedAt: Millis
   readonly onEvent?: (event: FaceEvent) => void
-  /** An address of the configuration could not be listened on, and the configuration says that this is the end. */
+  /** An address could not be listened on, and the configuration says that this is the end. Without it, it is tried again. */
   readonly onHardFail?: (error: unknown) => void
   readonly clock: Clock
   readonly log: Log
@@ -104,13 +104,14 @@ export const createProxyFace = async (deps: ProxyFaceDeps): Promise<ProxyFace> =
       reason: 'FailedToStartMetricServer',
     },
   ]
+  const isFinal = config.bindAddressHardFail && deps.onHardFail !== undefined
   const begin = ({ name, address, answer, reason }: Server) =>
     listenStubbornly(address, answer, {
       clock,
-      again: !config.bindAddressHardFail,
+      again: !isFinal,
       onRefused: error => {
         log.error({ err: error, server: name, address }, 'a server of the proxy cannot listen')
-        if (!config.bindAddressHardFail) return
+        if (!isFinal) return
         onEvent?.({ kind: 'Node', name: nodeName, reason, message: String((error as Error).message) })
         deps.onHardFail?.(error)
       },

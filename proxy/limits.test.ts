@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { silentLog } from '../../host/log.ts'
-import { applyLimits, toConntrackMax, toConntrackSettings } from './limits.ts'
+import { silentLog } from '../host/log.ts'
+import { adjustOwnOomScore, limitConntrack, toConntrackMax, toConntrackSettings } from './limits.ts'
 
 const hour = 3_600_000
 const defaults = {
@@ -39,7 +39,10 @@ t.test('what is as asked for is not written; what is not there is passed over', 
   for (const folder of ['sys/net/netfilter', 'self']) await mkdir(`${root}/${folder}`, { recursive: true })
   await writeFile(`${root}/sys/net/netfilter/nf_conntrack_tcp_timeout_established`, '432000\n')
   await writeFile(`${root}/self/oom_score_adj`, '-999\n')
-  await applyLimits({ conntrack: { ...defaults, maxPerCore: 0 }, oomScoreAdj: -999 }, silentLog, root)
+  await limitConntrack({ ...defaults, maxPerCore: 0 }, silentLog, root)
+  await adjustOwnOomScore(-999, silentLog, root)
   t.equal(await readFile(`${root}/sys/net/netfilter/nf_conntrack_tcp_timeout_established`, 'utf8'), '86400')
   t.equal(await readFile(`${root}/self/oom_score_adj`, 'utf8'), '-999\n')
+  await adjustOwnOomScore(-998, silentLog, root)
+  t.equal(await readFile(`${root}/self/oom_score_adj`, 'utf8'), '-998')
 })
