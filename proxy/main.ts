@@ -5,21 +5,18 @@ import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import { createConntrack, createFlowFinder } from '../host/conntrack.ts'
 import type { Exec } from '../host/exec.ts'
-import { describe, Fault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import { createSlices } from '../host/loop.ts'
-import { createNft, createNftElements, type Nft } from '../host/nft.ts'
-import { type ForeignChange, signedRemoval, watchTables } from '../host/nftmonitor.ts'
-import type { Backend } from './backend.ts'
-import { createDrift, fleetingSets, proxyTables } from './drift.ts'
+import { createNft } from '../host/nft.ts'
+import { signedRemoval } from '../host/nftmonitor.ts'
+import { proxyTables } from './drift.ts'
 import type { InspectionDeps, ProxyDiff, Traced } from './inspect.ts'
+import { cleanupIptables, openIptablesMode } from './iptables/mode.ts'
+import type { AlsoWatch } from './mode.ts'
 import type { NodeView } from './model.ts'
-import { createNftBackend } from './nftables/backend.ts'
-import { ip } from './nftables/ip.ts'
-import { ip6 } from './nftables/ip6.ts'
-import { type FamilyWords, tableName } from './nftables/words.ts'
+import { openNftables } from './nftables/mode.ts'
 import { createProxier, type Proxier, type ProxierStatus, type Round, type Stranded, type SyncReport } from './proxier.ts'
-import { defaultSettings, type LocalTraffic, type ProxySettings } from './settings.ts'
+import { defaultSettings, type LocalTraffic, type ProxySettings, servesLoopback } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
 import type { TraceQuery } from './trace-types.ts'
 
@@ -31,16 +28,17 @@ export interface ProxyDeps {
   readonly nodeName: string
   /** The label topology.kubernetes.io/zone; '' when there is none. */
   readonly zone?: string
-  /** Modes other than nftables are answered by nftables and a warning. */
+  /** The IPVS mode is answered by nftables and a warning. */
   readonly mode?: ProxyMode
   /** What is not given is as kube-proxy's nftables mode has it. */
   readonly settings?: Partial<ProxySettings>
   /** Further tables for the proxy's watch, so that one child serves all: the pod network's. */
-  readonly alsoWatch?: { readonly tables: readonly string[]; readonly onForeignChange: (change: ForeignChange) => void }
+  readonly alsoWatch?: AlsoWatch
   readonly exec: Exec
   readonly clock: Clock
   readonly log: Log
   readonly onSynced?: (report: SyncReport) => void
+  /** The host's own addresses; another namespace's are its owner's to tell. */
   /** Makes the kernel settings of this process's network; another namespace's are its owner's. */
   readonly prepareKernel?: (host: { readonly exec: Exec; readonly log: Log }) => Promise<void>
 }
@@ -74,23 +72,7 @@ export interface Proxy {
   stop(): Promise<void>
 }
 
-/** The families whose table the kernel and nft would take. @throws Fault `unsupported` when there is none */
-const usableFamilies = async (nft: Nft, log: Log): Promise<readonly FamilyWords[]> => {
-  const usable: FamilyWords[] = []
-  const refusals: string[] = []
-  for (const words of [ip, ip6])
-    try {
-      const table = `${words.table} ${tableName}`
-      await nft.check(`add table ${table}\nadd chain ${table} probe { type nat hook prerouting priority -100 ; }\n`)
-      usable.push(words)
-    } catch (error) {
-      refusals.push(describe(error))
-      log.warn({ err: error, family: words.family }, 'Services of this family cannot be routed here')
-    }
-  if (usable.length === 0)
-    throw new Fault('unsupported', `this host has no nftables with NAT, which Service routing needs: ${refusals.join('; ')}`)
-  return usable
-}
+const opened = { nftables: openNftables, iptables: openIptablesMode } as const
 
 /**
  * Starts the proxy. It writes nothing before both sources have synced.
@@ -98,19 +80,16 @@ const usableFamilies = async (nft: Nft, log: Log): Promise<readonly FamilyWords[
  */
 export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   const { exec, clock, log } = deps
-  if (deps.mode !== undefined && deps.mode !== 'nftables')
-    log.warn({ mode: deps.mode }, 'this mode is not there yet; Services are routed by nftables')
-  const nft = createNft(exec)
-  const families = await usableFamilies(nft, log)
-  await (deps.prepareKernel ?? prepareSysctls)({ exec, log })
-
+  if (deps.mode === 'ipvs') log.warn({ mode: deps.mode }, 'this mode is not there yet; Services are routed by nftables')
+  const name = deps.mode === 'iptables' ? 'iptables' : 'nftables'
+  const mode = await opened[name]({ exec, clock, log })
   let settings: ProxySettings = { ...defaultSettings, ...deps.settings }
+  await (deps.prepareKernel ?? prepareSysctls)({ exec, log, servesLoopback: servesLoopback(settings) })
+
   let node: NodeView = { name: deps.nodeName, zone: deps.zone ?? '', ips: settings.nodeIPs }
   const slices = createSlices(clock)
   const followers = new Set<(round: Round) => void>()
-  const backends: Backend[] = families.map(words =>
-    createNftBackend({ nft, elements: createNftElements(exec), words, settings: () => settings, slices }),
-  )
+  const backends = mode.backends({ settings: () => settings, slices })
   const proxier = createProxier({
     services: deps.services,
     endpointSlices: deps.endpointSlices,
@@ -125,14 +104,11 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     },
     ...(deps.onSynced && { onSynced: deps.onSynced }),
   })
-  const drift = createDrift({ resync: proxier.resync, log })
-  const also = deps.alsoWatch
-  const monitor = watchTables(
-    { exec, clock, log },
-    [...proxyTables, ...(also?.tables ?? [])],
-    change => (proxyTables.includes(change.table) ? drift.onForeignChange(change) : also?.onForeignChange(change)),
-    fleetingSets,
-  )
+  const watch = mode.watch({
+    resync: proxier.resync,
+    stands: family => proxier.status().synced && proxier.status().due[family] === undefined,
+    also: deps.alsoWatch,
+  })
 
   const inspection = (): InspectionDeps => ({
     ...{ services: deps.services, endpointSlices: deps.endpointSlices, backends, node, settings, clock },
@@ -143,10 +119,10 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   return {
     status: () => ({
       ...proxier.status(),
-      mode: 'nftables',
-      families: families.map(({ family }) => family),
-      drifts: drift.count,
-      watching: monitor.isRunning,
+      mode: name,
+      families: mode.families,
+      drifts: watch.count,
+      watching: watch.isRunning,
     }),
     settled: proxier.settled,
     stranded: proxier.stranded,
@@ -164,7 +140,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     trace: async query => (await import('./inspect.ts')).trace(query, inspection()),
     diff: async () => (await import('./inspect.ts')).diff(inspection()),
     stop: async () => {
-      monitor.stop()
+      watch.stop()
       await proxier.stop()
     },
   }
@@ -179,5 +155,5 @@ export const cleanupProxy = async ({ exec }: { exec: Exec }): Promise<readonly s
   const there = (await nft.list(['list', 'tables'])).split('\n')
   const ours = proxyTables.filter(table => there.includes(`table ${table}`))
   for (const table of ours) await nft.apply(signedRemoval(table))
-  return ours.map(table => `nftables table ${table}`)
+  return [...ours.map(table => `nftables table ${table}`), ...(await cleanupIptables(exec))]
 }

@@ -49,7 +49,7 @@ export const readConfigText = async (readText: ReadText, file: string, flag: str
 }
 
 // The modes that there are; a mode joins when its backend lands.
-const available: readonly ProxyMode[] = ['nftables']
+const available: readonly ProxyMode[] = ['nftables', 'iptables']
 
 /** Reads a KubeProxyConfiguration from its layers. */
 export const readProxyLayers = (
