@@ -4,13 +4,14 @@ import type { FrontendChange } from '../claims.ts'
 import type { ProxySettings } from '../settings.ts'
 import { arrange, keepSlots } from './arrange.ts'
 import { type Chain, type ChainWords, entryChains, guardChain, rememberChain } from './chains.ts'
+import { nameIn, textIn } from './edition.ts'
 import { type Element, entriesOf, ownElements, type Placed, place, sharedElements } from './elements.ts'
-import { chainLines, memoryLine, toChainWords } from './skeleton.ts'
-import { type FamilyWords, tableName } from './words.ts'
+import { chainLines, memoryLine, type Place, toChainWords } from './skeleton.ts'
+import type { Slots } from './standing.ts'
+import { tableName } from './words.ts'
 
-/** What one table holds. */
-export interface Holding {
-  readonly words: FamilyWords
+/** What one edition of the rules holds. */
+export interface Holding extends Place {
   readonly chainWords: ChainWords
   readonly placed: Map<string, Placed>
   /** How many frontends need each shared element, by `set key`. */
@@ -18,6 +19,8 @@ export interface Holding {
   readonly chains: Map<string, Chain>
   /** Numbers that there is a memory of clients for. */
   readonly memories: Set<number>
+  /** What remembered clients held by before this book was begun; they keep it. */
+  readonly carried: Slots
 }
 
 export interface Compiled {
@@ -25,14 +28,15 @@ export interface Compiled {
   readonly operations: number
 }
 
-/** The book of a table that holds the skeleton and no Service. */
-export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holding => ({
-  words,
-  chainWords: toChainWords(words, settings),
+/** The book of an edition that holds the skeleton and no Service. */
+export const emptyHolding = (place: Place, settings: ProxySettings, carried: Slots = new Map()): Holding => ({
+  ...place,
+  chainWords: toChainWords(place.words, settings),
   placed: new Map(),
   shared: new Map(),
   chains: new Map(),
   memories: new Set(),
+  carried,
 })
 
 interface Draft {
@@ -109,7 +113,7 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Co
   const draft: Draft = { chains: new Map(), deletes: new Map(), adds: new Map(), shared: new Map() }
   for (const { key, after } of changes) {
     const before = holding.placed.get(key)
-    const placed = after && place({ arrange, keepSlots }, before, after)
+    const placed = after && place({ arrange, keepSlots }, before, after, holding.carried.get(key))
     if (placed !== undefined) needChains(holding, draft, placed)
     diff(draft, before === undefined ? [] : ownElements(before), placed === undefined ? [] : ownElements(placed))
     if (placed !== undefined) share(draft, sharedElements(placed), 1)
@@ -125,9 +129,10 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Co
   return write(holding, draft, newMemories, newChains)
 }
 
-const write = ({ words }: Holding, draft: Draft, memories: ReadonlySet<number>, chains: readonly Chain[]): Compiled => {
+const write = (holding: Holding, draft: Draft, memories: ReadonlySet<number>, chains: readonly Chain[]): Compiled => {
+  const { words, edition } = holding
   const at = `${words.table} ${tableName}`
-  const lines = [...[...memories].map(slot => memoryLine(words, slot)), ...chains.flatMap(chain => chainLines(words, chain))]
+  const lines = [...[...memories].map(slot => memoryLine(words, slot)), ...chains.flatMap(chain => chainLines(holding, chain))]
   let operations = lines.length
   for (const [verb, lists] of [
     ['delete', draft.deletes],
@@ -135,7 +140,7 @@ const write = ({ words }: Holding, draft: Draft, memories: ReadonlySet<number>, 
   ] as const)
     for (const [set, texts] of lists) {
       operations += texts.length
-      lines.push(`${verb} element ${at} ${set} { ${texts.join(', ')} }`)
+      lines.push(`${verb} element ${at} ${nameIn(edition, set)} { ${textIn(edition, texts.join(', '))} }`)
     }
   return { lines, operations }
 }

@@ -2,12 +2,12 @@
 // What was written is the backend's book; what the kernel has is asked of nft. Rules are compared by the comments they carry.
 import type { Slices } from '../../host/loop.ts'
 import type { Nft, NftElements } from '../../host/nft.ts'
-import { signatureSet } from '../../host/nftmonitor.ts'
 import type { Compared, Difference, Inspector, Piece, Remembered, Sight } from '../inspect-types.ts'
 import { frontendKey } from '../model.ts'
 import { nodePortRanges, type ProxySettings } from '../settings.ts'
-import { memoryName, memoryPrefix } from './chains.ts'
+import { memoryName } from './chains.ts'
 import type { Holding } from './compile.ts'
+import { type Edition, isShared, nameIn, textIn } from './edition.ts'
 import { type Element, keyedBy, ownElements, type Placed, sharedElements } from './elements.ts'
 import { type ListedTable, parseElement, parseListing } from './listing.ts'
 import { ruleComment, skeletonOf } from './skeleton.ts'
@@ -23,8 +23,11 @@ export interface InspectorDeps {
   readonly book: () => { readonly holding: Holding | undefined; readonly generation: number }
 }
 
-// Written by the kernel and by the watch: never a difference.
-const isFleeting = (name: string): boolean => name === signatureSet || name.startsWith(memoryPrefix)
+const elementIn = (edition: Edition, { set, key, value }: Element): Element => ({
+  set: nameIn(edition, set),
+  key,
+  value: value === undefined ? undefined : textIn(edition, value),
+})
 
 /** Elements that are looked at between two breaths of the event loop. */
 const perSlice = 250
@@ -38,7 +41,7 @@ export const createNftInspector = (deps: InspectorDeps): Inspector => {
       const placed = holding?.placed.get(frontendKey(frontend))
       if (holding === undefined || placed === undefined)
         return { place, written: undefined, pieces: [], notAsked: 0, remembered: [] }
-      const wanted = [...ownElements(placed), ...sharedElements(placed)]
+      const wanted = [...ownElements(placed), ...sharedElements(placed)].map(it => elementIn(holding.edition, it))
       const asked = wanted.slice(0, most)
       const found = await deps.elements.find(`${deps.words.table} ${tableName}`, asked)
       const pieces = asked.map((element, index): Piece => {
@@ -115,8 +118,8 @@ type Tell = (kind: Difference['kind'], what: string, wanted?: string, found?: st
 
 const compareChains = ({ settings }: InspectorDeps, holding: Holding, { chains }: ListedTable, tell: Tell): number => {
   const wanted = [
-    ...skeletonOf(holding.words, settings()).chains,
-    ...[...holding.chains.values()].map(chain => ({ ...chain, hook: undefined })),
+    ...skeletonOf(holding, settings()).chains,
+    ...[...holding.chains.values()].map(chain => ({ ...chain, name: nameIn(holding.edition, chain.name), hook: undefined })),
   ]
   let compared = 0
   for (const { name, hook, rules } of wanted) {
@@ -145,13 +148,13 @@ const compareChains = ({ settings }: InspectorDeps, holding: Holding, { chains }
 }
 
 const wantedSets = ({ settings }: InspectorDeps, holding: Holding): ReadonlySet<string> =>
-  new Set([...skeletonOf(holding.words, settings()).sets, ...[...holding.memories].map(memoryName)])
+  new Set([...skeletonOf(holding, settings()).sets, ...[...holding.memories].map(memoryName)])
 
 const compareSets = (deps: InspectorDeps, holding: Holding, { sets }: ListedTable, tell: Tell): number => {
   const wanted = wantedSets(deps, holding)
   for (const name of wanted) if (!sets.has(name)) tell('missing', `set ${name}`)
   // Memories that nobody writes to any more stay until they are empty, and longer.
-  for (const name of sets.keys()) if (!wanted.has(name) && !isFleeting(name)) tell('foreign', `set ${name}`)
+  for (const name of sets.keys()) if (!wanted.has(name) && !isShared(name)) tell('foreign', `set ${name}`)
   return wanted.size
 }
 
@@ -162,18 +165,19 @@ const wantedElements = async function* (
   { settings, slices }: InspectorDeps,
   holding: Holding,
 ): AsyncGenerator<readonly Element[]> {
+  const { edition } = holding
   yield nodePortRanges(settings(), holding.words.family).map(key => ({
-    set: 'node-port-ips',
+    set: nameIn(edition, 'node-port-ips'),
     key,
     value: undefined,
   }))
   yield [...holding.shared.keys()].map(id => {
     const at = id.indexOf(' ')
-    return { set: id.slice(0, at), key: id.slice(at + 1), value: undefined }
+    return { set: nameIn(edition, id.slice(0, at)), key: id.slice(at + 1), value: undefined }
   })
   let batch: Element[] = []
   for (const placed of holding.placed.values()) {
-    batch.push(...ownElements(placed))
+    batch.push(...ownElements(placed).map(element => elementIn(edition, element)))
     if (batch.length < perSlice) continue
     yield batch
     batch = []
@@ -198,7 +202,7 @@ const compareElements = async (deps: InspectorDeps, holding: Holding, { sets }: 
       else if (found !== value) tell('different', shown(set, key), value, found)
     }
   for (const [name, elements] of sets) {
-    if (!expected.has(name) || isFleeting(name)) continue
+    if (!expected.has(name) || isShared(name)) continue
     for (const [key, value] of elements) if (!seen.get(name)?.has(key)) tell('foreign', shown(name, key), undefined, value)
   }
   return compared
