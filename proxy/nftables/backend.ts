@@ -1,15 +1,18 @@
 // Applies compiled text to one family's table and keeps the book of what the kernel has taken. Holds no policy.
-// First sync without a table: bounded transactions, each frontend whole in one of them. With a table of an earlier daemon, or after
-// a failure: the whole table is replaced in one transaction, so that there is never a moment without rules.
+// Everything is written in bounded transactions, each frontend whole in one of them. Where rules route already, an earlier daemon's or
+// our own, a second edition is filled beside them that no packet meets; the last transaction leads packets to it and takes the old one
+// away, so that there is never a moment without rules, and what clients are remembered by stays where it is.
 import type { Slices } from '../../host/loop.ts'
 import type { Nft, NftElements } from '../../host/nft.ts'
-import { signed, signedReplacement } from '../../host/nftmonitor.ts'
+import { signed, signedAnyhow } from '../../host/nftmonitor.ts'
 import type { ApplyCount, Backend } from '../backend.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
 import { type Compiled, compile, emptyHolding, type Holding } from './compile.ts'
+import { otherEdition } from './edition.ts'
 import { createNftInspector } from './inspect.ts'
-import { skeletonLines } from './skeleton.ts'
+import { hookLines, skeletonLines } from './skeleton.ts'
+import { readSlots, readStanding, removalLines, type Slots, type Standing } from './standing.ts'
 import { type FamilyWords, tableName } from './words.ts'
 
 export interface NftBackendDeps {
@@ -37,27 +40,34 @@ const batches = function* <T>(items: Iterable<T>, size: number): Generator<reado
   if (batch.length > 0) yield batch
 }
 
+const noSlots: Slots = new Map()
+
+const slotsOf = ({ placed, carried }: Holding): Slots =>
+  new Map([
+    ...carried,
+    ...[...placed].filter(([, { slots }]) => slots.length > 0).map(([key, { slots }]) => [key, slots] as const),
+  ])
+
 /** The nftables backend of one family. */
 export const createNftBackend = (deps: NftBackendDeps): Backend => {
   const { nft, elements, words, settings, slices, perTransaction = 2_500 } = deps
   const table = `${words.table} ${tableName}`
-  let holding: Holding | undefined
+  let book: Holding | undefined
+  /** The kernel has all of the book. */
+  let isWritten = false
   let generation = 0
-
-  const isThere = async (): Promise<boolean> =>
-    (await nft.list(['list', 'tables', words.table])).split('\n').includes(`table ${table}`)
 
   // Only what goes is watched for, and the kernel is several times faster with a transaction that takes nothing away.
   const toText = (lines: readonly string[]): string =>
     lines.some(line => line.startsWith('delete ')) ? signed(table, lines) : `${lines.join('\n')}\n`
 
-  const compileAll = async function* (book: Holding, frontends: Iterable<Frontend>, size: number) {
-    for (const batch of batches(frontends, size)) {
+  const compileAll = async function* (holding: Holding, frontends: Iterable<Frontend>) {
+    for (const batch of batches(frontends, perTransaction)) {
       const lines: string[] = []
       let operations = 0
       for (const piece of batches(batch, perSlice)) {
         const part: Compiled = compile(
-          book,
+          holding,
           piece.map(after => ({ key: frontendKey(after), before: undefined, after })),
         )
         for (const line of part.lines) lines.push(line)
@@ -68,21 +78,24 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
     }
   }
 
-  const replace = async (book: Holding, frontends: Iterable<Frontend>): Promise<ApplyCount> => {
-    const lines = [...skeletonLines(words, settings())]
-    let operations = lines.length
-    for await (const part of compileAll(book, frontends, Number.POSITIVE_INFINITY)) {
-      for (const line of part.lines) lines.push(line)
-      operations += part.operations
+  /** What must come first and last around the frontends, given what stands. */
+  const frame = (holding: Holding, standing: Standing | undefined) => {
+    const skeleton = skeletonLines(holding, settings())
+    const hooks = hookLines(holding, settings())
+    if (standing === undefined) return { first: [...skeleton, ...hooks], last: [] }
+    // Nothing routes, so nobody misses what an earlier attempt has left; packets meet each frontend as soon as it is there.
+    if (standing.inUse === undefined)
+      return { first: [...removalLines(words, standing, undefined), ...skeleton, ...hooks], last: [] }
+    return {
+      first: [...removalLines(words, standing, standing.inUse), ...skeleton],
+      last: [...removalLines(words, standing, holding.edition), ...hooks],
     }
-    await nft.apply(signedReplacement(table, lines))
-    return { transactions: 1, operations }
   }
 
   // The next text is compiled while the kernel takes the one before.
-  const fill = async (book: Holding, frontends: Iterable<Frontend>): Promise<ApplyCount> => {
-    const skeleton = skeletonLines(words, settings())
-    let operations = skeleton.length
+  const write = async (holding: Holding, standing: Standing | undefined, frontends: Iterable<Frontend>): Promise<ApplyCount> => {
+    const { first, last } = frame(holding, standing)
+    let operations = first.length + last.length
     let transactions = 1
     const send = (text: string): Promise<void> => {
       const applying = nft.apply(text)
@@ -90,36 +103,46 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
       applying.catch(() => undefined)
       return applying
     }
-    let applying = send(`${skeleton.join('\n')}\n`)
-    for await (const part of compileAll(book, frontends, perTransaction)) {
+    let applying = send(standing === undefined ? toText(first) : signedAnyhow(table, first))
+    for await (const part of compileAll(holding, frontends)) {
       await applying
       operations += part.operations
       transactions += 1
       applying = send(toText(part.lines))
     }
     await applying
-    return { transactions, operations }
+    if (last.length === 0) return { transactions, operations }
+    await nft.apply(signed(table, last))
+    return { transactions: transactions + 1, operations }
   }
 
   return {
     name: 'nftables',
     family: words.family,
     ...(elements && {
-      inspector: createNftInspector({ nft, elements, words, settings, slices, book: () => ({ holding, generation }) }),
+      inspector: createNftInspector({
+        ...{ nft, elements, words, settings, slices },
+        book: () => ({ holding: isWritten ? book : undefined, generation }),
+      }),
     }),
     full: async frontends => {
-      holding = undefined
+      isWritten = false
       generation += 1
-      const book = emptyHolding(words, settings())
-      const count = (await isThere()) ? await replace(book, frontends) : await fill(book, frontends)
-      holding = book
+      const standing = await readStanding(nft, words)
+      const carried = book === undefined ? standing && (await readSlots(nft, words, standing)) : slotsOf(book)
+      // Two books at once would be twice the memory; should this fail, the kernel still knows who holds which number.
+      book = undefined
+      const edition = standing?.inUse === undefined ? 'first' : otherEdition(standing.inUse)
+      const holding = emptyHolding({ words, edition }, settings(), carried ?? noSlots)
+      const count = await write(holding, standing, frontends)
+      book = { ...holding, carried: noSlots }
+      isWritten = true
       generation += 1
       return count
     },
     apply: async changes => {
-      const book = holding
-      if (book === undefined) throw new Error('a full sync must come first')
-      holding = undefined
+      if (book === undefined || !isWritten) throw new Error('a full sync must come first')
+      isWritten = false
       generation += 1
       const lines: string[] = []
       let operations = 0
@@ -130,7 +153,7 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
         await slices.pause()
       }
       if (lines.length > 0) await nft.apply(toText(lines))
-      holding = book
+      isWritten = true
       generation += 1
       return { transactions: lines.length > 0 ? 1 : 0, operations }
     },
