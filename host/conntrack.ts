@@ -24,8 +24,11 @@ export interface Flow {
 }
 
 export interface Conntrack {
-  /** All flows of one protocol. @throws Fault `command` when conntrack cannot be run */
-  list(family: FlowFamily, protocol: FlowProtocol): Promise<readonly Flow[]>
+  /**
+   * All flows of one protocol, or those that were sent to one port.
+   * @throws Fault `command` when conntrack cannot be run
+   */
+  list(family: FlowFamily, protocol: FlowProtocol, toPort?: number): Promise<readonly Flow[]>
   /** Removes these flows by one process; those that have ended meanwhile do not matter. @throws Fault `command` */
   remove(flows: readonly Flow[]): Promise<void>
 }
@@ -74,8 +77,9 @@ const toRemoval = ({ family, protocol, from, fromPort, to, toPort }: Flow): stri
 
 /** Talks to conntrack through the given exec. */
 export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
-  list: async (family, protocol) => {
-    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase()]
+  list: async (family, protocol, toPort) => {
+    const port = toPort === undefined ? [] : ['--orig-port-dst', String(toPort)]
+    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase(), ...port]
     const { exitCode, stdout, stderr } = await exec.try(argv)
     if (exitCode !== 0) throw new Fault('command', `${argv.join(' ')}: ${stderr.trim()}`)
     return stdout.split('\n').flatMap(text => parseFlow(text, family, protocol) ?? [])

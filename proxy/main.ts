@@ -2,6 +2,7 @@
 // Runs inside the daemon; the sources are an apiserver's or the manifest folder's, which the proxy cannot tell apart.
 import type { Source } from '../api/source.ts'
 import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
+import { globalAddresses } from '../host/addresses.ts'
 import type { Clock } from '../host/clock.ts'
 import { createConntrack, createFlowFinder } from '../host/conntrack.ts'
 import type { Exec } from '../host/exec.ts'
@@ -16,7 +17,7 @@ import type { AlsoWatch } from './mode.ts'
 import type { NodeView } from './model.ts'
 import { openNftables } from './nftables/mode.ts'
 import { createProxier, type Proxier, type ProxierStatus, type Round, type Stranded, type SyncReport } from './proxier.ts'
-import { defaultSettings, type LocalTraffic, type ProxySettings, servesLoopback } from './settings.ts'
+import { defaultSettings, type LocalTraffic, type ProxySettings, servesLoopback, servingAddresses } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
 import type { TraceQuery } from './trace-types.ts'
 
@@ -39,6 +40,7 @@ export interface ProxyDeps {
   readonly log: Log
   readonly onSynced?: (report: SyncReport) => void
   /** The host's own addresses; another namespace's are its owner's to tell. */
+  readonly localAddresses?: () => readonly string[]
   /** Makes the kernel settings of this process's network; another namespace's are its owner's. */
   readonly prepareKernel?: (host: { readonly exec: Exec; readonly log: Log }) => Promise<void>
 }
@@ -96,6 +98,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     node,
     backends,
     conntrack: createConntrack(exec),
+    nodeAddresses: () => servingAddresses(settings, deps.localAddresses ?? globalAddresses),
     clock,
     log,
     slices,

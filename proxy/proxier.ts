@@ -89,6 +89,8 @@ export interface ProxierDeps {
   readonly node: NodeView
   readonly backends: readonly Backend[]
   readonly conntrack: Conntrack
+  /** Addresses that serve node ports, asked for when flows to them may be stale; without it the node's own. */
+  readonly nodeAddresses?: () => readonly string[]
   readonly clock: Clock
   readonly log: Log
   readonly slices: Slices
@@ -118,7 +120,12 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
   const { backends, clock, log, slices, minGapMs = 2 } = deps
   const families = backends.map(({ family }) => family)
   const desired = createDesired(families, log)
-  const cleaner = createCleaner({ conntrack: deps.conntrack, log })
+  const cleaner = createCleaner({
+    conntrack: deps.conntrack,
+    nodeAddresses: () => deps.nodeAddresses?.() ?? node.ips,
+    clock,
+    log,
+  })
   const progress = createProgress(families, clock)
   let node = deps.node
   let waiters: (() => void)[] = []
@@ -139,7 +146,7 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     const written = (await Promise.all(writers.map(writer => writer.write()))).filter(one => one !== undefined)
     const standing = writers.filter(({ due }) => due === undefined).map(({ family }) => family)
     const cleaning = clock.monotonic()
-    await cleaner.clean(standing, () => families.flatMap(family => [...desired.frontends(family)]), node.ips)
+    await cleaner.clean(standing, () => families.flatMap(family => [...desired.frontends(family)]))
     const cleanedMs = clock.monotonic() - cleaning
     syncs += 1
     progress.end(standing)

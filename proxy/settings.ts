@@ -100,6 +100,15 @@ export const nodePortRanges = (settings: ProxySettings, family: IPFamily): reado
 export const servesLoopback = (settings: ProxySettings): boolean =>
   settings.localhostNodePorts && coversAddress(nodePortRanges(settings, 'IPv4'), '127.0.0.1', 'IPv4')
 
+/** Those of the host's addresses that serve node ports. */
+export const servingAddresses = (
+  { nodePortAddresses, nodeIPs }: Pick<ProxySettings, 'nodePortAddresses' | 'nodeIPs'>,
+  local: () => readonly string[],
+): readonly string[] =>
+  nodePortAddresses === 'primary'
+    ? nodeIPs
+    : local().filter(ip => coversAddress(nodePortAddresses, ip, ip.includes(':') ? 'IPv6' : 'IPv4'))
+
 /** Pod ranges of one family; empty when pods are told by other means. */
 export const podRanges = ({ localTraffic }: ProxySettings, family: IPFamily): readonly string[] =>
   localTraffic.by === 'cidr' ? distinctRanges(localTraffic.cidrs, family) : []
