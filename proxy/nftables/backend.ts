@@ -6,6 +6,7 @@ import type { Slices } from '../../host/loop.ts'
 import type { Nft, NftElements } from '../../host/nft.ts'
 import { signed, signedAnyhow } from '../../host/nftmonitor.ts'
 import type { ApplyCount, Backend } from '../backend.ts'
+import type { FrontendChange } from '../claims.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
 import { type Compiled, compile, emptyHolding, type Holding } from './compile.ts'
@@ -22,7 +23,7 @@ export interface NftBackendDeps {
   readonly words: FamilyWords
   readonly settings: () => ProxySettings
   readonly slices: Slices
-  /** Frontends per transaction of a first sync. */
+  /** Frontends in a transaction at most. */
   readonly perTransaction?: number
 }
 
@@ -38,6 +39,10 @@ const batches = function* <T>(items: Iterable<T>, size: number): Generator<reado
     batch = []
   }
   if (batch.length > 0) yield batch
+}
+
+const asChanges = function* (frontends: Iterable<Frontend>): Generator<FrontendChange> {
+  for (const after of frontends) yield { key: frontendKey(after), before: undefined, after }
 }
 
 const noSlots: Slots = new Map()
@@ -61,21 +66,39 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
   const toText = (lines: readonly string[]): string =>
     lines.some(line => line.startsWith('delete ')) ? signed(table, lines) : `${lines.join('\n')}\n`
 
-  const compileAll = async function* (holding: Holding, frontends: Iterable<Frontend>) {
-    for (const batch of batches(frontends, perTransaction)) {
+  const compileAll = async function* (holding: Holding, changes: Iterable<FrontendChange>) {
+    for (const batch of batches(changes, perTransaction)) {
       const lines: string[] = []
       let operations = 0
       for (const piece of batches(batch, perSlice)) {
-        const part: Compiled = compile(
-          holding,
-          piece.map(after => ({ key: frontendKey(after), before: undefined, after })),
-        )
+        const part: Compiled = compile(holding, piece)
         for (const line of part.lines) lines.push(line)
         operations += part.operations
         await slices.pause()
       }
-      yield { lines, operations }
+      if (lines.length > 0) yield { lines, operations }
     }
+  }
+
+  const send = (text: string): Promise<void> => {
+    const applying = nft.apply(text)
+    // The next compile runs before this is awaited: a refusal must not count as unhandled meanwhile.
+    applying.catch(() => undefined)
+    return applying
+  }
+
+  // The next text is compiled while the kernel takes the one before.
+  const sendAll = async (holding: Holding, changes: Iterable<FrontendChange>, first?: string): Promise<ApplyCount> => {
+    let applying = first === undefined ? undefined : send(first)
+    let [operations, transactions] = [0, first === undefined ? 0 : 1]
+    for await (const part of compileAll(holding, changes)) {
+      await applying
+      operations += part.operations
+      transactions += 1
+      applying = send(toText(part.lines))
+    }
+    await applying
+    return { transactions, operations }
   }
 
   /** What must come first and last around the frontends, given what stands. */
@@ -92,28 +115,15 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
     }
   }
 
-  // The next text is compiled while the kernel takes the one before.
   const write = async (holding: Holding, standing: Standing | undefined, frontends: Iterable<Frontend>): Promise<ApplyCount> => {
     const { first, last } = frame(holding, standing)
-    let operations = first.length + last.length
-    let transactions = 1
-    const send = (text: string): Promise<void> => {
-      const applying = nft.apply(text)
-      // The next compile runs before this is awaited: a refusal must not count as unhandled meanwhile.
-      applying.catch(() => undefined)
-      return applying
+    const opening = standing === undefined ? toText(first) : signedAnyhow(table, first)
+    const { transactions, operations } = await sendAll(holding, asChanges(frontends), opening)
+    if (last.length > 0) await nft.apply(signed(table, last))
+    return {
+      transactions: transactions + (last.length > 0 ? 1 : 0),
+      operations: operations + first.length + last.length,
     }
-    let applying = send(standing === undefined ? toText(first) : signedAnyhow(table, first))
-    for await (const part of compileAll(holding, frontends)) {
-      await applying
-      operations += part.operations
-      transactions += 1
-      applying = send(toText(part.lines))
-    }
-    await applying
-    if (last.length === 0) return { transactions, operations }
-    await nft.apply(signed(table, last))
-    return { transactions: transactions + 1, operations }
   }
 
   return {
@@ -144,18 +154,10 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
       if (book === undefined || !isWritten) throw new Error('a full sync must come first')
       isWritten = false
       generation += 1
-      const lines: string[] = []
-      let operations = 0
-      for (const piece of batches(changes, perSlice)) {
-        const part = compile(book, piece)
-        for (const line of part.lines) lines.push(line)
-        operations += part.operations
-        await slices.pause()
-      }
-      if (lines.length > 0) await nft.apply(toText(lines))
+      const count = await sendAll(book, changes)
       isWritten = true
       generation += 1
-      return { transactions: lines.length > 0 ? 1 : 0, operations }
+      return count
     },
   }
 }
