@@ -314,7 +314,7 @@ const startProxy = async (
   const podCIDRs = membership?.podRanges.now ?? standaloneRanges(config)
   const own = { nodeName: config.nodeName, ...sources, clock, log: log.child({ part: 'proxy' }) }
   const proxy = await createProxy({
-    ...{ ...own, mode: asked.mode, exec, alsoWatch },
+    ...{ ...own, mode: asked.mode, ipvs: asked.ipvs, exec, alsoWatch },
     settings: toProxySettings(asked, { nodeIPs: self.addresses(), podCIDRs }),
   })
   void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(asked, ranges) }))

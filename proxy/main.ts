@@ -13,7 +13,8 @@ import { signedRemoval } from '../host/nftmonitor.ts'
 import { proxyTables } from './drift.ts'
 import type { InspectionDeps, ProxyDiff, Traced } from './inspect.ts'
 import { cleanupIptables, openIptablesMode } from './iptables/mode.ts'
-import type { AlsoWatch } from './mode.ts'
+import { defaultIpvsSettings, type IpvsSettings } from './ipvs/settings.ts'
+import type { AlsoWatch, Mode, ModeDeps } from './mode.ts'
 import type { NodeView } from './model.ts'
 import { openNftables } from './nftables/mode.ts'
 import { createProxier, type Proxier, type ProxierStatus, type Round, type Stranded, type SyncReport } from './proxier.ts'
@@ -29,8 +30,10 @@ export interface ProxyDeps {
   readonly nodeName: string
   /** The label topology.kubernetes.io/zone; '' when there is none. */
   readonly zone?: string
-  /** The IPVS mode is answered by nftables and a warning. */
+  /** Default: nftables. */
   readonly mode?: ProxyMode
+  /** What only the IPVS mode takes. */
+  readonly ipvs?: Partial<IpvsSettings>
   /** What is not given is as kube-proxy's nftables mode has it. */
   readonly settings?: Partial<ProxySettings>
   /** Further tables for the proxy's watch, so that one child serves all: the pod network's. */
@@ -74,7 +77,17 @@ export interface Proxy {
   stop(): Promise<void>
 }
 
-const opened = { nftables: openNftables, iptables: openIptablesMode } as const
+type Open = (deps: ModeDeps & { readonly ipvs: IpvsSettings }) => Promise<Mode>
+
+const opened: Readonly<Record<ProxyMode, Open>> = {
+  nftables: openNftables,
+  iptables: openIptablesMode,
+  // Loaded where it is asked for: few nodes run it.
+  ipvs: async deps => {
+    const { openIpvs } = await import('./ipvs/mode.ts')
+    return openIpvs({ ...deps, others: { nftables: () => openNftables(deps), iptables: () => openIptablesMode(deps) } })
+  },
+}
 
 /**
  * Starts the proxy. It writes nothing before both sources have synced.
@@ -82,9 +95,8 @@ const opened = { nftables: openNftables, iptables: openIptablesMode } as const
  */
 export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   const { exec, clock, log } = deps
-  if (deps.mode === 'ipvs') log.warn({ mode: deps.mode }, 'this mode is not there yet; Services are routed by nftables')
-  const name = deps.mode === 'iptables' ? 'iptables' : 'nftables'
-  const mode = await opened[name]({ exec, clock, log })
+  const name = deps.mode ?? 'nftables'
+  const mode = await opened[name]({ exec, clock, log, ipvs: { ...defaultIpvsSettings, ...deps.ipvs } })
   let settings: ProxySettings = { ...defaultSettings, ...deps.settings }
   await (deps.prepareKernel ?? prepareSysctls)({ exec, log, servesLoopback: servesLoopback(settings) })
 
@@ -158,5 +170,6 @@ export const cleanupProxy = async ({ exec }: { exec: Exec }): Promise<readonly s
   const there = (await nft.list(['list', 'tables'])).split('\n')
   const ours = proxyTables.filter(table => there.includes(`table ${table}`))
   for (const table of ours) await nft.apply(signedRemoval(table))
-  return [...ours.map(table => `nftables table ${table}`), ...(await cleanupIptables(exec))]
+  const { cleanupIpvs } = await import('./ipvs/cleanup.ts')
+  return [...ours.map(table => `nftables table ${table}`), ...(await cleanupIpvs(exec)), ...(await cleanupIptables(exec))]
 }

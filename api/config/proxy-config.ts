@@ -48,9 +48,6 @@ export const readConfigText = async (readText: ReadText, file: string, flag: str
   }
 }
 
-// The modes that there are; a mode joins when its backend lands.
-const available: readonly ProxyMode[] = ['nftables', 'iptables']
-
 /** Reads a KubeProxyConfiguration from its layers. */
 export const readProxyLayers = (
   layers: readonly Layer[],
@@ -62,7 +59,7 @@ export const readProxyLayers = (
     name: 'KubeProxyConfiguration',
   }
   const { whole, given } = readLayers(layers, recipe)
-  const { mode, warnings } = chooseMode(whole.mode, available)
+  const { mode, warnings } = chooseMode(whole.mode)
   return {
     config: { ...whole, mode, verbosity: whole.logging.verbosity },
     warnings: [...warnings, ...proxyEffectWarnings(given, mode)],

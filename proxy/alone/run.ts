@@ -98,7 +98,7 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
     const judge = (node: ProxyNode | undefined) => judgedBy(config, node, own)
     const before = judge(nodeNow())
     const proxy = await createProxy({
-      ...{ services, endpointSlices, nodeName, mode: config.mode, exec, clock, log },
+      ...{ services, endpointSlices, nodeName, mode: config.mode, ipvs: config.ipvs, exec, clock, log },
       ...before,
     })
     const failed = Promise.withResolvers<never>()

@@ -20,6 +20,8 @@ export interface Peer {
 
 export interface ServiceWorld {
   readonly node: Netns
+  /** Where peers are, for programs of another kind. */
+  readonly hosts: Readonly<Record<'pod' | 'a' | 'b' | 'outside', Netns>>
   readonly peers: Readonly<Record<Sender | 'b', Peer>>
   /** One attempt, as the contract words its outcome. */
   send(attempt: Attempt): Promise<Outcome>
@@ -155,6 +157,7 @@ export const createServiceWorld = async (): Promise<ServiceWorld> => {
     const byName = { pod: started[0], a: started[1], b: started[2], node: started[3], outside: started[4] }
     return {
       node,
+      hosts: { pod, a, b, outside },
       peers: byName,
       send: async attempt => toOutcome(await byName[attempt.from].ask(attempt), attempt.from),
       remove,
