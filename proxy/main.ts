@@ -125,6 +125,14 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     also: deps.alsoWatch,
   })
 
+  let stopped = false
+  // Once, and not before ours stand: nothing is unrouted for a moment.
+  const handedOver = proxier.settled().then(async () => {
+    if (stopped) return
+    const { removePredecessors } = await import('./predecessor/predecessors.ts')
+    await removePredecessors({ exec, mode: name, log })
+  })
+
   const inspection = (): InspectionDeps => ({
     ...{ services: deps.services, endpointSlices: deps.endpointSlices, backends, node, settings, clock },
     flows: createFlowFinder(exec),
@@ -155,8 +163,10 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     trace: async query => (await import('./inspect.ts')).trace(query, inspection()),
     diff: async () => (await import('./inspect.ts')).diff(inspection()),
     stop: async () => {
+      stopped = true
       watch.stop()
       await proxier.stop()
+      await handedOver
     },
   }
 }

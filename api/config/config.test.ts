@@ -232,6 +232,12 @@ t.test('with a file the other flags are not looked at, and that is said', async 
   t.same(warnings, ['with --config these are taken from the file, not from flags: bindAddress'])
 })
 
+t.test('flags of 1.36 that do nothing here are taken, and that is said', async t => {
+  const flags = ['--vmodule=a=1', '--log-json-split-stream', '--log-text-info-buffer-size=1Ki', '--machine-id-file=/x']
+  const { warnings } = await loadProxyConfig(['--proxy-mode=nftables', ...flags], files({}))
+  t.match(warnings, [/^--vmodule: /, /^--log-json-split-stream: /, /^--log-text-info-buffer-size: /, /^--machine-id-file: /])
+})
+
 t.test("flags of one mode's name speak of the mode that runs", async t => {
   const flags = ['--proxy-mode=nftables', '--masquerade-all', '--iptables-sync-period=10s', '--iptables-min-sync-period=0s']
   const { config } = await loadProxyConfig(flags, files({}))

@@ -57,4 +57,10 @@ export const kubeProxyFlags: Readonly<Record<string, Flag>> = {
   'write-config-to': of('text'),
   vmodule: ignore('text', 'the log has one verbosity: use --v'),
   'log-flush-frequency': ignore('duration', 'the log is not buffered'),
+  'log-text-info-buffer-size': ignore('text', 'the log is not buffered'),
+  'log-json-info-buffer-size': ignore('text', 'the log is not buffered'),
+  'log-text-split-stream': ignore('switch', 'the log is one stream on stderr'),
+  'log-json-split-stream': ignore('switch', 'the log is one stream on stderr'),
+  'boot-id-file': ignore('text', 'nothing here is told by it'),
+  'machine-id-file': ignore('text', 'nothing here is told by it'),
 }

@@ -21,7 +21,7 @@ import { serveProxy } from '../face/served.ts'
 import { adjustOwnOomScore, limitConntrack } from '../limits.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../main.ts'
 import { nodeIPsOf, type ProxyNode, podCIDRsOf, zoneOf } from '../node.ts'
-import { toProxySettings } from '../settings.ts'
+import { defaultSettings, servesLoopback, toProxySettings } from '../settings.ts'
 import { prepareSysctls } from '../sysctls.ts'
 import { watchConfig } from './config-watch.ts'
 import { createRecorder } from './events.ts'
@@ -102,6 +102,8 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
       ...before,
     })
     const failed = Promise.withResolvers<never>()
+    // It may fail before anybody waits for it.
+    failed.promise.catch(() => undefined)
     const served = await serveProxy(proxy, {
       ...{ config, nodeName, services, endpointSlices, node: nodeNow, onEvent: record, clock, log },
       onHardFail: failed.reject,
@@ -172,7 +174,8 @@ export const run = async (argv: readonly string[]): Promise<number> => {
   for (const warning of warnings) log.warn({}, warning)
   if (loaded.initOnly) {
     await limitConntrack(config.conntrack, log)
-    await prepareSysctls({ exec, log })
+    const settings = { ...defaultSettings, ...toProxySettings(config, { nodeIPs: await nodeAddresses(), podCIDRs: [] }) }
+    await prepareSysctls({ exec, log, servesLoopback: servesLoopback(settings) })
     return 0
   }
   const held = holdProcess()
