@@ -181,6 +181,32 @@ t.test(
   },
 )
 
+t.test('a Service whose endpoints are all gone has no virtual server, as soon as connections have ended', async t => {
+  const { machine, set, backends, proxier } = await start()
+  const [v4] = backends
+  const tcp = service('IPv4', {}, ['TCP'])
+  await set([tcp], [])
+  t.same([...machine.servers.keys()], [], 'nor before there were any')
+  await set([tcp], [slice('IPv4', { a: ready }, ['TCP'])])
+  const server = machine.servers.get('-t 10.96.0.10:80')!
+  server.connections.set('10.244.1.11:8080', 1)
+  await set([tcp], [])
+  t.same([...server.destinations], [['10.244.1.11:8080', 0]])
+  t.same((await v4!.inspector.diff())?.differences, [])
+  proxier.resync('again', 'IPv4')
+  await proxier.settled()
+  t.same([...machine.servers.get('-t 10.96.0.10:80')!.destinations], [['10.244.1.11:8080', 0]], 'also when all is written anew')
+  server.connections.clear()
+  t.equal(await v4!.sweep(), 1)
+  t.same([...machine.servers.keys()], [])
+  t.same((await v4!.inspector.diff())?.differences, [])
+  await set([tcp], [slice('IPv4', { a: ready }, ['TCP'])])
+  t.same([...machine.servers.get('-t 10.96.0.10:80')!.destinations], [['10.244.1.11:8080', 1]])
+  await set([], [])
+  t.same([...machine.servers.keys()], [])
+  t.equal(proxier.status().failures, 0)
+})
+
 t.test('a restart changes nothing of what stands, and marks stay as they were', async t => {
   const { machine, set, proxier } = await start()
   const objects = [
@@ -248,7 +274,7 @@ t.test('what somebody else changed is found', async t => {
 
 t.test('the scheduler is the one asked for, mh with ports', async t => {
   const { machine, set } = await start(newMachine(), {}, { scheduler: 'mh' })
-  await set([service('IPv4', { sessionAffinity: 'ClientIP' }, ['TCP'])], [])
+  await set([service('IPv4', { sessionAffinity: 'ClientIP' }, ['TCP'])], [slice('IPv4', { a: ready }, ['TCP'])])
   t.equal(machine.servers.get('-t 10.96.0.10:80')!.options, '-s mh -p 10800 -b mh-port')
 })
 
@@ -308,6 +334,7 @@ const meaning = ({ servers, sets, devices }: Machine) => {
   const byMark = (name: string) => led.get(name)?.sort().join(' ') ?? name
   return {
     servers: [...servers]
+      .filter(([, { destinations }]) => [...destinations.values()].some(weight => weight > 0))
       .map(([name, { options, destinations }]) => [
         byMark(name),
         options,

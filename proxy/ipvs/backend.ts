@@ -170,11 +170,13 @@ export const createIpvsBackend = (deps: IpvsBackendDeps): IpvsBackend => {
     for (const name of book.leaving) {
       const held = book.servers.get(name)!
       const destinations = new Map(held.server.destinations)
+      const gone: string[] = []
       for (const [to, weight] of held.server.destinations) {
         if (weight !== 0 || (connections.get(name)?.get(to) ?? 0) > 0) continue
         destinations.delete(to)
-        lines.push(`-d ${name} -r ${to}`)
+        gone.push(`-d ${name} -r ${to}`)
       }
+      for (const line of destinations.size === 0 ? [`-D ${name}`] : gone) lines.push(line)
       book.servers.set(name, { ...held, server: { ...held.server, destinations } })
       if (![...destinations.values()].includes(0)) book.leaving.delete(name)
     }

@@ -4,7 +4,7 @@ import type { SetHeader } from '../../host/ipset.ts'
 import { optionWords, type VirtualServer } from '../../host/ipvs.ts'
 import type { Compared, Difference } from '../inspect-types.ts'
 import type { ProxySettings } from '../settings.ts'
-import type { Holding } from './compile.ts'
+import { type Holding, present } from './compile.ts'
 import { chains, jumps } from './rules.ts'
 import { mayRemove } from './standing.ts'
 import { device, type IpvsTable, setIds, setName, tables } from './words.ts'
@@ -26,14 +26,15 @@ const describeServer = ({ destinations, ...options }: VirtualServer): string =>
 const compareServers = (holding: Holding, servers: Listed['servers'], excluded: readonly string[]): readonly Difference[] => {
   const place = 'IPVS'
   const wanted = [...holding.servers].flatMap(([name, { server }]): Difference[] => {
-    const should = describeServer(server)
     const there = servers.get(name)
+    if (server.destinations.size === 0) return []
+    const should = describeServer(server)
     const found = there && describeServer(there)
     if (found === should) return []
     return [{ place, kind: found === undefined ? 'missing' : 'different', what: `virtual server ${name}`, wanted: should, found }]
   })
   const foreign = [...servers].flatMap(([name, server]): Difference[] =>
-    holding.servers.has(name) || !mayRemove(server.key, holding.words.family, excluded, holding.marks)
+    present(holding.servers.get(name)) !== undefined || !mayRemove(server.key, holding.words.family, excluded, holding.marks)
       ? []
       : [{ place, kind: 'foreign', what: `virtual server ${name}`, wanted: undefined, found: describeServer(server) }],
   )

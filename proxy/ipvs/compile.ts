@@ -9,7 +9,10 @@ import { type Entries, type EntryWords, firstKey, needsMark, noEntries, type Set
 import type { Marks } from './marks.ts'
 import { device, type IpvsWords, setName } from './words.ts'
 
-/** A virtual server as the kernel has it, destinations on their way out (of weight 0) included. */
+/**
+ * A virtual server as the kernel has it, destinations on their way out (of weight 0) included. One without destinations is not there:
+ * IPVS would refuse the node's own traffic itself, by an ICMP error, before our rules see it.
+ */
 export interface HeldServer {
   readonly owner: string
   readonly protocol: Protocol
@@ -69,8 +72,13 @@ const destination = (name: string, to: string) => `${name} -r ${to}`
 /** TCP connections outlive their endpoint's place in the Service; datagrams would be sent to nobody. */
 const isGraceful = (protocol: Protocol): boolean => protocol === 'TCP'
 
+/** What the kernel has of a server that is held. */
+export const present = (held: HeldServer | undefined): VirtualServer | undefined =>
+  held !== undefined && held.server.destinations.size > 0 ? held.server : undefined
+
 /**
  * The commands from one state of a virtual server to another, and what the kernel has then.
+ * @param before undefined when the kernel does not have it
  * @param protocol of the frontend: a server that is found by a mark has none
  */
 export const serverLines = (
@@ -79,6 +87,9 @@ export const serverLines = (
   protocol: Protocol,
 ): { readonly lines: readonly string[]; readonly state: VirtualServer } => {
   const name = serverName(after.key)
+  const gone = [...(before?.destinations ?? [])].filter(([to]) => !after.destinations.has(to))
+  if (after.destinations.size === 0 && (gone.length === 0 || !isGraceful(protocol)))
+    return { lines: before === undefined ? [] : [`-D ${name}`], state: after }
   const lines: string[] = []
   if (before === undefined) lines.push(`-A ${name} ${optionWords(after)}`)
   else if (optionWords(before) !== optionWords(after)) lines.push(`-E ${name} ${optionWords(after)}`)
@@ -87,8 +98,7 @@ export const serverLines = (
     if (weight !== 1) lines.push(`${weight === undefined ? '-a' : '-e'} ${destination(name, to)} -m -w 1`)
   }
   const destinations = new Map(after.destinations)
-  for (const [to, weight] of before?.destinations ?? []) {
-    if (after.destinations.has(to)) continue
+  for (const [to, weight] of gone) {
     if (!isGraceful(protocol)) lines.push(`-d ${destination(name, to)}`)
     else {
       if (weight !== 0) lines.push(`-e ${destination(name, to)} -m -w 0`)
@@ -117,7 +127,7 @@ const takeServers = (
       if (!queue.includes(key)) holding.waiting.set(name, [...queue, key])
       continue
     }
-    const { lines, state } = serverLines(held?.server, server, frontend!.protocol)
+    const { lines, state } = serverLines(present(held), server, frontend!.protocol)
     draft.servers.push(...lines)
     hold(holding, name, { owner: key, protocol: frontend!.protocol, server: state })
   }
@@ -138,10 +148,10 @@ const leaveServer = (holding: Holding, draft: Draft, name: string, key: string):
   if (next === undefined || frontend === undefined || server === undefined) {
     holding.servers.delete(name)
     holding.leaving.delete(name)
-    draft.servers.push(`-D ${name}`)
+    if (present(held) !== undefined) draft.servers.push(`-D ${name}`)
     return
   }
-  const { lines, state } = serverLines(held.server, server, frontend.protocol)
+  const { lines, state } = serverLines(present(held), server, frontend.protocol)
   draft.servers.push(...lines)
   hold(holding, name, { owner: next, protocol: frontend.protocol, server: state })
 }

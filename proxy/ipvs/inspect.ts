@@ -7,7 +7,7 @@ import type { Inspector, Piece } from '../inspect-types.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
 import { compare } from './compare.ts'
-import type { Holding } from './compile.ts'
+import { type Holding, present } from './compile.ts'
 import { toEntries } from './entries.ts'
 import type { IpvsSettings } from './settings.ts'
 import { nodePortIPs, readAddresses, readServers } from './standing.ts'
@@ -27,7 +27,11 @@ export interface IpvsInspectorDeps {
 }
 
 const weights = (destinations: ReadonlyMap<string, number> | undefined): string | undefined =>
-  destinations && [...destinations].map(([to, weight]) => `${to} weight ${weight}`).join(', ')
+  destinations &&
+  [...destinations]
+    .map(([to, weight]) => `${to} weight ${weight}`)
+    .sort()
+    .join(', ')
 
 const piecesOf = async (
   { ipvs, ipsets, words }: IpvsInspectorDeps,
@@ -37,7 +41,9 @@ const piecesOf = async (
 ): Promise<{ readonly pieces: readonly Piece[]; readonly notAsked: number }> => {
   const entries = toEntries(frontend, entryWords, marks.of(frontendKey(frontend)))
   const there = await readServers(ipvs, words.family)
-  const names = entries.servers.map(({ key }) => serverName(key))
+  const names = entries.servers
+    .map(({ key }) => serverName(key))
+    .filter(name => there.has(name) || present(servers.get(name)) !== undefined)
   const members = entries.members.slice(0, Math.max(0, most - names.length))
   const pieces = names.map(
     (name): Piece => ({

@@ -6,13 +6,14 @@ import { createIpsets, type Ipsets } from '../../host/ipset.ts'
 import { type Iptables, openIptables } from '../../host/iptables.ts'
 import { createIpvs, type Ipvs } from '../../host/ipvs.ts'
 import { createLink, type Link } from '../../host/link.ts'
-import { watchTables } from '../../host/nftmonitor.ts'
+import { type ForeignChange, watchTables } from '../../host/nftmonitor.ts'
 import type { Mode, ModeDeps } from '../mode.ts'
 import { createIpvsBackend } from './backend.ts'
+import { jumps } from './rules.ts'
 import type { IpvsSettings } from './settings.ts'
 import { readAddresses } from './standing.ts'
 import { createIpvsWatch } from './watch.ts'
-import { device, families, type IpvsWords } from './words.ts'
+import { device, families, type IpvsWords, isIpvsChain } from './words.ts'
 
 const probe = 'KUBE-PROBE'
 
@@ -139,6 +140,14 @@ const watched: Readonly<Record<string, string>> = {
   'ip6 filter': 'filter',
 }
 
+/** Whether a deletion may have taken something of ours: other software deletes rules all day. */
+const concernsUs = ({ table, gone }: ForeignChange): boolean =>
+  gone.some(what => {
+    const [kind, name = ''] = what.split(' ')
+    if (kind !== 'rule' && kind !== 'chain') return kind === 'table' || kind === 'unknown'
+    return isIpvsChain(name) || jumps.some(jump => jump.table === watched[table] && jump.from === name)
+  })
+
 /** Finds out what the kernel and its tools take. @throws Fault `unsupported` with what is missing and which mode would work */
 export const openIpvs = async (deps: IpvsModeDeps): Promise<Mode> => {
   const { exec, clock, log } = deps
@@ -159,7 +168,7 @@ export const openIpvs = async (deps: IpvsModeDeps): Promise<Mode> => {
       const watch = createIpvsWatch({ backends, stands, resync, clock, log, everyMs: deps.ipvs.syncPeriod })
       const monitor = watchTables({ exec, clock, log }, [...Object.keys(watched), ...(also?.tables ?? [])], change => {
         if (watched[change.table] === undefined) also?.onForeignChange(change)
-        else watch.poke()
+        else if (concernsUs(change)) watch.poke()
       })
       return {
         get count() {
