@@ -1,5 +1,6 @@
 // Builds the proxy from its parts: the only file here that knows which backend, which tools and which watch belong together.
 // Runs inside the daemon; the sources are an apiserver's or the manifest folder's, which the proxy cannot tell apart.
+import type { ProxyMode } from '../api/config/kube-proxy.ts'
 import type { Source } from '../api/source.ts'
 import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import { globalAddresses } from '../host/addresses.ts'
@@ -21,8 +22,6 @@ import { createProxier, type Proxier, type ProxierStatus, type Round, type Stran
 import { defaultSettings, type LocalTraffic, type ProxySettings, servesLoopback, servingAddresses } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
 import type { TraceQuery } from './trace-types.ts'
-
-export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 
 export interface ProxyDeps {
   readonly services: Source<Service>

@@ -1,6 +1,7 @@
 // Hand-over: what a kube-proxy before us, or this program in another mode, has left in the kernel goes once our rules stand, so that
 // traffic is routed at every moment. Never before that, and once: a kube-proxy that runs on would only write it anew.
 // Connections that were sent somewhere stay there: the kernel keeps their translation, whoever's rule it was.
+import type { ProxyMode } from '../../api/config/kube-proxy.ts'
 import type { Exec } from '../../host/exec.ts'
 import { openIptables } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'
@@ -9,7 +10,6 @@ import { signedRemoval } from '../../host/nftmonitor.ts'
 import { proxyTables as ownTables } from '../drift.ts'
 import { isProxyChain, v4, v6 } from '../iptables/words.ts'
 import { isIpvsChain } from '../ipvs/words.ts'
-import type { ProxyMode } from '../main.ts'
 import { isServiceChain, proxyTables, toRemoval } from './iptables-removal.ts'
 import { removeVirtualServers } from './virtual-servers.ts'
 
