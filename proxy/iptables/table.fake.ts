@@ -52,18 +52,27 @@ const commands: Readonly<Record<string, (chains: FakeChains, name: string, rule:
 }
 
 const runBlock = (before: FakeChains, lines: readonly string[]): FakeChains => {
-  const chains: FakeChains = new Map([...before].map(([name, rules]) => [name, [...rules]]))
+  const chains: FakeChains = new Map(before)
+  // Chains that are written to are copied first: the table stays as it was when the block is refused.
+  const written = new Set<string>()
+  let deleted = false
   for (const line of lines) {
     if (line.startsWith(':')) {
-      chains.set(line.slice(1, line.indexOf(' ')), [])
+      const name = line.slice(1, line.indexOf(' '))
+      chains.set(name, [])
+      written.add(name)
       continue
     }
     const [, verb = '', name = '', rule = ''] = /^(-[A-Z]) (\S+) ?(.*)$/.exec(line) ?? refused('syntax error', line)
     const run = commands[verb] ?? refused('unknown command', line)
+    const had = chains.get(name)
+    if (had !== undefined && !written.has(name)) chains.set(name, [...had])
+    written.add(name)
     run(chains, name, rule, line)
+    deleted ||= verb === '-X' && before.has(name)
   }
-  for (const rules of chains.values())
-    for (const rule of rules) {
+  for (const name of deleted ? chains.keys() : written)
+    for (const rule of chains.get(name) ?? []) {
       const target = targetOf(rule)
       if (!targets.has(target) && !chains.has(target)) refused('no such target', rule)
     }
