@@ -79,34 +79,31 @@ const toKey = (option: string, value: string, isV6: boolean): ServerKey => {
   return { family: ip.includes(':') ? 'IPv6' : 'IPv4', ip, protocol: protocolOf[option]!, port }
 }
 
-const optionOf = (words: readonly string[], ...names: readonly string[]): string | undefined => {
-  const at = words.findIndex(word => names.includes(word))
-  return at < 0 ? undefined : words[at + 1]
-}
+const savedServer = /^-A (-t|-u|-f|--sctp-service) (\S+)( -6)?/
+const savedDestination = / -r (\S+) .*-w (\d+)/
 
-/** Reads what `ipvsadm -S -n` prints; lines of other kinds of services are passed over. */
+/** Reads what `ipvsadm -S -n` prints: each virtual server, its destinations right behind it. */
 export const parseServers = (saved: string): readonly VirtualServer[] => {
-  const servers = new Map<string, VirtualServer & { readonly destinations: Map<string, number> }>()
+  const servers: VirtualServer[] = []
+  let destinations = new Map<string, number>()
   for (const line of saved.split('\n')) {
-    const words = line.trim().split(/\s+/)
-    const [verb, option = '', value = ''] = words
-    if (verb !== '-A' && verb !== '-a') continue
-    if (option !== '-f' && protocolOf[option] === undefined) continue
-    const key = toKey(option, value, words.includes('-6'))
-    const name = serverName(key)
-    if (verb === '-a') {
-      servers.get(name)?.destinations.set(optionOf(words, '-r') ?? '', Number(optionOf(words, '-w') ?? 1))
+    if (line.startsWith('-a ')) {
+      const [, to, weight] = savedDestination.exec(line) ?? []
+      if (to !== undefined) destinations.set(to, Number(weight))
       continue
     }
-    servers.set(name, {
-      key,
-      scheduler: optionOf(words, '-s') ?? '',
-      persistentSeconds: Number(optionOf(words, '-p') ?? 0),
-      flags: optionOf(words, '-b') ?? '',
-      destinations: new Map(),
+    destinations = new Map()
+    const [, option, value = '', v6] = savedServer.exec(line) ?? []
+    if (option === undefined) continue
+    servers.push({
+      key: toKey(option, value, v6 !== undefined),
+      scheduler: / -s (\S+)/.exec(line)?.[1] ?? '',
+      persistentSeconds: Number(/ -p (\d+)/.exec(line)?.[1] ?? 0),
+      flags: / -b (\S+)/.exec(line)?.[1] ?? '',
+      destinations,
     })
   }
-  return [...servers.values()]
+  return servers
 }
 
 const listedProtocol: Readonly<Record<string, string>> = { TCP: '-t', UDP: '-u', SCTP: '--sctp-service', FWM: '-f' }

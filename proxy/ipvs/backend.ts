@@ -10,7 +10,7 @@ import type { ApplyCount, Backend } from '../backend.ts'
 import type { Inspector } from '../inspect-types.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
-import { compile, emptyDraft, emptyHolding, type Holding, type Lines, serverLines, toLines } from './compile.ts'
+import { boundAddresses, compile, emptyDraft, emptyHolding, type Holding, type Lines, serverLines, toLines } from './compile.ts'
 import { createIpvsInspector } from './inspect.ts'
 import { createMarks } from './marks.ts'
 import { chains, readStanding, replacement, type Standing } from './rules.ts'
@@ -93,7 +93,10 @@ export const createIpvsBackend = (deps: IpvsBackendDeps): IpvsBackend => {
   const replaceServers = async (book: Holding): Promise<readonly string[]> => {
     const there = await readServers(ipvs, words.family)
     const lines: string[] = []
+    let count = 0
     for (const [name, held] of book.servers) {
+      count += 1
+      if (count % perSlice === 0) await slices.pause()
       const { lines: some, state } = serverLines(there.get(name), held.server, held.protocol)
       for (const line of some) lines.push(line)
       book.servers.set(name, { ...held, server: state })
@@ -106,12 +109,12 @@ export const createIpvsBackend = (deps: IpvsBackendDeps): IpvsBackend => {
   }
 
   const replaceAddresses = async (book: Holding, { hasDevice, bound }: Addresses): Promise<readonly string[]> => {
-    const wanted = [...book.members.values()].flatMap(({ entry }) => (entry.set === 'addresses' ? [entry.key] : []))
+    const wanted = boundAddresses(book)
     const [bits, dad] = words.family === 'IPv6' ? [128, ' nodad'] : [32, '']
     const lines = [
       ...(hasDevice ? [] : [`link add ${device} type dummy`]),
-      ...wanted.filter(ip => !bound.has(ip)).map(ip => `addr replace ${ip}/${bits} dev ${device}${dad}`),
-      ...[...bound].filter(ip => !wanted.includes(ip)).map(ip => `addr del ${ip}/${bits} dev ${device}`),
+      ...[...wanted.difference(bound)].map(ip => `addr replace ${ip}/${bits} dev ${device}${dad}`),
+      ...[...new Set(bound).difference(wanted)].map(ip => `addr del ${ip}/${bits} dev ${device}`),
     ]
     await link.batch(lines)
     return lines

@@ -4,7 +4,7 @@ import type { SetHeader } from '../../host/ipset.ts'
 import { optionWords, type VirtualServer } from '../../host/ipvs.ts'
 import type { Compared, Difference } from '../inspect-types.ts'
 import type { ProxySettings } from '../settings.ts'
-import { type Holding, present } from './compile.ts'
+import { boundAddresses, type Holding, present } from './compile.ts'
 import { chains, jumps } from './rules.ts'
 import { mayRemove } from './standing.ts'
 import { device, type IpvsTable, setIds, setName, tables } from './words.ts'
@@ -44,7 +44,7 @@ const compareServers = (holding: Holding, servers: Listed['servers'], excluded: 
 const compareAddresses = (holding: Holding, bound: Listed['bound']): readonly Difference[] => {
   const place = `device ${device}`
   if (bound === undefined) return [{ place, kind: 'missing', what: 'the device', wanted: 'a dummy device', found: undefined }]
-  const wanted = new Set([...holding.members.values()].flatMap(({ entry }) => (entry.set === 'addresses' ? [entry.key] : [])))
+  const wanted = boundAddresses(holding)
   return [
     ...[...wanted.difference(bound)].map(
       (ip): Difference => ({ place, kind: 'missing', what: `address ${ip}`, wanted: ip, found: undefined }),

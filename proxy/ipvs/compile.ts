@@ -48,6 +48,13 @@ export const emptyHolding = (words: IpvsWords, entryWords: EntryWords, marks: Ma
   members: new Map(),
 })
 
+/** The addresses that the device bears. */
+export const boundAddresses = ({ members }: Holding): Set<string> => {
+  const addresses = new Set<string>()
+  for (const { entry } of members.values()) if (entry.set === 'addresses') addresses.add(entry.key)
+  return addresses
+}
+
 /** What changes are made of: the kernel's set entries as they were before them, and commands for virtual servers. */
 export interface Draft {
   /** By set and key; undefined where there was none. */
