@@ -3,7 +3,16 @@
 import type { FrontendChange } from '../claims.ts'
 import type { ProxySettings } from '../settings.ts'
 import { arrange, keepSlots } from './arrange.ts'
-import { type Chain, type ChainWords, entryChains, guardChain, rememberChain } from './chains.ts'
+import {
+  type Chain,
+  type ChainWords,
+  entryChains,
+  entryName,
+  guardChain,
+  guardName,
+  rememberChain,
+  rememberName,
+} from './chains.ts'
 import { nameIn, textIn } from './edition.ts'
 import { type Element, entriesOf, ownElements, type Placed, place, sharedElements } from './elements.ts'
 import { chainLines, memoryLine, type Place, toChainWords } from './skeleton.ts'
@@ -80,17 +89,19 @@ const share = (draft: Draft, elements: readonly Element[], delta: number): void 
   }
 }
 
+// By name first: most frontends need chains that are there, and making one to find that out costs more than all the rest.
 const needChains = (holding: Holding, draft: Draft, placed: Placed): void => {
-  const need = (chains: readonly Chain[]) => {
-    for (const chain of chains) if (!holding.chains.has(chain.name)) draft.chains.set(chain.name, chain)
+  const need = (name: string, toChains: () => readonly Chain[]) => {
+    if (holding.chains.has(name) || draft.chains.has(name)) return
+    for (const chain of toChains()) if (!holding.chains.has(chain.name)) draft.chains.set(chain.name, chain)
   }
-  const entries = entriesOf(placed)
-  if (entries.main !== undefined) need(entryChains(holding.chainWords, entries.main))
-  if (entries.inside !== undefined) need(entryChains(holding.chainWords, entries.inside))
-  const { sourceRanges } = placed.frontend
-  if (sourceRanges !== undefined) need([guardChain(holding.chainWords, sourceRanges)])
+  const { chainWords } = holding
+  const { main, inside } = entriesOf(placed)
+  for (const entry of [main, inside]) if (entry !== undefined) need(entryName(entry), () => entryChains(chainWords, entry))
+  const { sourceRanges, affinitySeconds } = placed.frontend
+  if (sourceRanges !== undefined) need(guardName(sourceRanges), () => [guardChain(chainWords, sourceRanges)])
   placed.slots.forEach((to, slot) => {
-    if (to !== undefined) need([rememberChain(holding.chainWords, slot, placed.frontend.affinitySeconds)])
+    if (to !== undefined) need(rememberName(slot, affinitySeconds), () => [rememberChain(chainWords, slot, affinitySeconds)])
   })
 }
 
