@@ -84,6 +84,20 @@ const firstSyncSeconds = (dialer: Dialer): Promise<number> =>
     120_000,
   )
 
+/** The Service that says when the first sync is done; made before any agent starts. */
+const beacon = { name: 'beacon', clusterIP: '10.96.0.200' }
+const toBeaconSlice = ({ address }: ClusterNode) => toSlice(`${beacon.name}-a`, beacon.name, [address], endpointPorts.a)
+
+export const addBeacon = async ({ send }: ControlPlane, node: ClusterNode): Promise<void> => {
+  await send('POST', `${core}/services`, toService(beacon.name, beacon.clusterIP))
+  await send('POST', `${discovery}/endpointslices`, toBeaconSlice(node))
+}
+
+/** Makes the beacon lead to the endpoints of this node. */
+export const moveBeacon = async ({ send }: ControlPlane, node: ClusterNode): Promise<void> => {
+  await send('PUT', `${discovery}/endpointslices/${beacon.name}-a`, toBeaconSlice(node))
+}
+
 export interface Started {
   /** From the start of the agent's processes to the first answer through a Service. */
   readonly startMs: number
