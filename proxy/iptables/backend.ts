@@ -9,13 +9,14 @@ import type { FrontendChange } from '../claims.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
 import { compile, type Draft, draftFixed, draftLeaves, emptyDraft, emptyHolding, type Holding, toText } from './compile.ts'
+import { createIptablesInspector } from './inspect.ts'
 import { shelfOf } from './rules.ts'
 import { jumpsOf } from './skeleton.ts'
 import { draftJumps, draftRemoval, readStanding } from './standing.ts'
 import { canaryChain, type FamilyWords, tables } from './words.ts'
 
 export interface IptablesBackendDeps {
-  readonly iptables: Pick<Iptables, 'restore' | 'save'>
+  readonly iptables: Pick<Iptables, 'restore' | 'save' | 'missing'>
   readonly words: FamilyWords
   /** What the program writes: the old tables, each as a whole, or nf_tables, which tells of changes. */
   readonly variant: Iptables['variant']
@@ -65,6 +66,7 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
   const { iptables, words, variant, settings, slices, takes = () => true } = deps
   const { perTransaction = defaultPerTransaction[variant] } = deps
   let holding: Holding | undefined
+  let generation = 0
 
   const compilePiece = async (book: Holding, draft: Draft, changes: readonly FrontendChange[]): Promise<void> => {
     for (let at = 0; at < changes.length; at += perSlice) {
@@ -109,8 +111,10 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
   return {
     name: 'iptables',
     family: words.family,
+    inspector: createIptablesInspector({ iptables, words, settings, slices, book: () => ({ holding, generation }) }),
     full: async frontends => {
       holding = undefined
+      generation += 1
       const book = emptyHolding(words, settings())
       const standing = await readAll()
       const { send, count } = sender()
@@ -147,6 +151,7 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
       const book = holding
       if (book === undefined) throw new Error('a full sync must come first')
       holding = undefined
+      generation += 1
       const { send, count } = sender()
       for (const piece of pieces(byShelf(changes.filter(({ before, after }) => takes((after ?? before)!))), perTransaction)) {
         const draft = emptyDraft()

@@ -98,6 +98,20 @@ const rulesOf = ({ fixed, shared, shelves }: Holding, at: string): readonly stri
   ]
 }
 
+/** Every chain that the kernel should hold, with its rules. */
+export const wantedChains = (holding: Holding): Readonly<Record<Table, ReadonlyMap<string, readonly string[]>>> => {
+  const wanted = { nat: new Map<string, readonly string[]>(), filter: new Map<string, readonly string[]>() }
+  for (const [at, { table, name }] of holding.fixed) wanted[table].set(name, rulesOf(holding, at))
+  for (const table of tables)
+    for (const { name } of [...holding.shelves]
+      .filter(([at]) => at.startsWith(`${table} `))
+      .flatMap(([, own]) => [...own.values()]))
+      wanted[table].set(name, rulesOf(holding, place(table, name)))
+  for (const frontend of holding.frontends.values())
+    for (const { name, rules } of ownChains(frontend, holding.rules)) wanted.nat.set(name, rules)
+  return wanted
+}
+
 /** Puts every fixed chain into the draft, whatever it holds. */
 export const draftFixed = (holding: Holding, draft: Draft): void => {
   for (const [at, { table, name }] of holding.fixed) draft[table].chains.set(name, rulesOf(holding, at))
