@@ -8,7 +8,19 @@ import type { ApplyCount, Backend } from '../backend.ts'
 import type { FrontendChange } from '../claims.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
-import { compile, type Draft, draftFixed, draftLeaves, emptyDraft, emptyHolding, type Holding, toText } from './compile.ts'
+import {
+  compile,
+  type Draft,
+  draftFixed,
+  draftLeaves,
+  draftTouched,
+  emptyDraft,
+  emptyHolding,
+  type Holding,
+  inParts,
+  type Touched,
+  toText,
+} from './compile.ts'
 import { createIptablesInspector } from './inspect.ts'
 import { shelfOf } from './rules.ts'
 import { jumpsOf } from './skeleton.ts'
@@ -69,21 +81,25 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
   let generation = 0
 
   const compilePiece = async (book: Holding, draft: Draft, changes: readonly FrontendChange[]): Promise<void> => {
+    const touched: Touched = new Map()
     for (let at = 0; at < changes.length; at += perSlice) {
-      compile(book, changes.slice(at, at + perSlice), draft)
+      compile(book, changes.slice(at, at + perSlice), draft, touched)
       await slices.pause()
     }
+    draftTouched(book, draft, touched)
   }
-  const sender = () => {
+  const sender = (book: Holding) => {
     const count = { transactions: 0, operations: 0 }
     return {
       count: (): ApplyCount => count,
-      send: async (draft: Draft): Promise<void> => {
-        const { text, operations } = toText(draft, { signed: variant === 'nft' })
-        if (text === '') return
-        await iptables.restore(text)
-        count.transactions += 1
-        count.operations += operations
+      send: async (whole: Draft): Promise<void> => {
+        for (const draft of inParts(book, whole, perTransaction)) {
+          const { text, operations } = toText(draft, { signed: variant === 'nft' })
+          if (text === '') continue
+          await iptables.restore(text)
+          count.transactions += 1
+          count.operations += operations
+        }
       },
     }
   }
@@ -117,7 +133,7 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
       generation += 1
       const book = emptyHolding(words, settings())
       const standing = await readAll()
-      const { send, count } = sender()
+      const { send, count } = sender(book)
       const written = { nat: new Set<string>(), filter: new Set<string>() }
       let draft = emptyDraft()
       const note = () => {
@@ -152,7 +168,7 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
       if (book === undefined) throw new Error('a full sync must come first')
       holding = undefined
       generation += 1
-      const { send, count } = sender()
+      const { send, count } = sender(book)
       for (const piece of pieces(byShelf(changes.filter(({ before, after }) => takes((after ?? before)!))), perTransaction)) {
         const draft = emptyDraft()
         await compilePiece(book, draft, piece)

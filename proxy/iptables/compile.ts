@@ -6,7 +6,7 @@ import type { Frontend } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
 import { type Line, ownChains, type RuleWords, sharedLines } from './rules.ts'
 import { type FixedChain, fixedChains, shelfRule, toRuleWords } from './skeleton.ts'
-import { type FamilyWords, passingChains, type Shelf, type Table, tables } from './words.ts'
+import { type FamilyWords, isFrontendChain, passingChains, type Shelf, type Table, tables } from './words.ts'
 
 interface SharedPiece {
   readonly line: Line
@@ -98,6 +98,26 @@ const rulesOf = ({ fixed, shared, shelves }: Holding, at: string): readonly stri
   ]
 }
 
+/**
+ * A draft in parts when it is too long for one transaction: first, some at a time, the chains of frontends, which nothing leads to yet or
+ * which only say something else; then the rest. A frontend's chains stand in the order in which they lead to each other.
+ */
+export const inParts = function* (holding: Holding, draft: Draft, most: number): Generator<Draft> {
+  const own = [...draft.nat.chains].filter(([name]) => isFrontendChain(name))
+  if (own.length > 2 * most)
+    for (let at = 0; at < own.length; at += most) {
+      const part = emptyDraft()
+      for (const { table, name, leaf } of at === 0 ? holding.fixed.values() : [])
+        if (leaf && draft[table].chains.has(name)) part[table].chains.set(name, draft[table].chains.get(name)!)
+      for (const [name, rules] of own.slice(at, at + most)) {
+        part.nat.chains.set(name, rules)
+        draft.nat.chains.delete(name)
+      }
+      yield part
+    }
+  yield draft
+}
+
 /** Every chain that the kernel should hold, with its rules. */
 export const wantedChains = (holding: Holding): Readonly<Record<Table, ReadonlyMap<string, readonly string[]>>> => {
   const wanted = { nat: new Map<string, readonly string[]>(), filter: new Map<string, readonly string[]>() }
@@ -145,8 +165,11 @@ const draftOwn = (holding: Holding, draft: Draft, before: Frontend | undefined, 
   }
 }
 
-/** Takes lines into account; returns the shared chains that hold something else now, by place. */
-const share = (holding: Holding, before: readonly Line[], after: readonly Line[], touched: Map<string, Line>): void => {
+/** Shared chains that hold something else now, by place. */
+export type Touched = Map<string, Line>
+
+/** Takes lines into account; notes the shared chains that hold something else now. */
+const share = (holding: Holding, before: readonly Line[], after: readonly Line[], touched: Touched): void => {
   const old = new Map(before.map(line => [`${line.table} ${line.chain} ${line.id}`, line]))
   for (const line of after) {
     const at = place(line.table, line.chain)
@@ -169,7 +192,8 @@ const share = (holding: Holding, before: readonly Line[], after: readonly Line[]
   }
 }
 
-const draftShared = (holding: Holding, draft: Draft, touched: ReadonlyMap<string, Line>): void => {
+/** Writes the shared chains that hold something else now into the draft. */
+export const draftTouched = (holding: Holding, draft: Draft, touched: Touched): void => {
   const parents = new Set<string>()
   for (const [at, { table, chain, shelf }] of touched) {
     const { chains, gone } = draft[table]
@@ -201,9 +225,11 @@ const draftShared = (holding: Holding, draft: Draft, touched: ReadonlyMap<string
   }
 }
 
-/** Adds to the draft what brings the kernel from what `holding` says to these changes; moves `holding` on. */
-export const compile = (holding: Holding, changes: Iterable<FrontendChange>, draft: Draft): void => {
-  const touched = new Map<string, Line>()
+/**
+ * Adds to the draft what brings the kernel from what `holding` says to these changes; moves `holding` on. Shared chains that change are
+ * noted in `touched` and written once, however many changes there are: draftTouched must follow.
+ */
+export const compile = (holding: Holding, changes: Iterable<FrontendChange>, draft: Draft, touched: Touched): void => {
   for (const { key, after } of changes) {
     const before = holding.frontends.get(key)
     draftOwn(holding, draft, before, after)
@@ -211,5 +237,4 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>, dra
     if (after === undefined) holding.frontends.delete(key)
     else holding.frontends.set(key, after)
   }
-  draftShared(holding, draft, touched)
 }

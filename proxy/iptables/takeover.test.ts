@@ -55,6 +55,29 @@ for (const block of ['nat', 'filter'])
     )
   })
 
+t.test('a Service of very many ports is written in bounded transactions, the others are routed meanwhile', async t2 => {
+  const one = start({ perTransaction: 100 })
+  many(one, 3)
+  await one.sync()
+  let unreached = 0
+  one.tables.IPv4.onCommit = () => {
+    if (![0, 1, 2].every(index => reaches(one.tables, index))) unreached += 1
+  }
+  const ports = Array.from({ length: 3_000 }, (_, at) => ({ name: `p${at}`, port: at + 1 }))
+  one.tables.IPv4.applied.length = 0
+  one.services.put(service(3, { ports, externalIPs: ['203.0.113.3'] }))
+  one.slices.put({ ...slice(3, [0, 1]), ports: ports.map(({ name, port }) => ({ name, port })) })
+  await one.proxier.settled()
+  const lengths = one.tables.IPv4.applied.map(text => text.split('\n:KUBE-').length)
+  t2.ok(lengths.length > 50 && lengths.every(length => length < 210), `${lengths.length} transactions`)
+  t2.equal(unreached, 0)
+  t2.ok(reaches(one.tables, 3))
+  one.proxier.resync('a test asks')
+  await one.proxier.settled()
+  t2.equal(unreached, 0, 'nor when everything is written anew')
+  t2.equal(one.proxier.status().failures, 0)
+})
+
 const kubeProxy = `*nat
 :KUBE-SERVICES - [0:0]
 :KUBE-NODEPORTS - [0:0]

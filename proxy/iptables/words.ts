@@ -50,6 +50,9 @@ const frontendChain = /^KUBE-(SVC|SVL|EXT|FW|SEP|XLB)-[0-9A-Z]+$/
 const shelfChain = /^KUBE-(SERVICES|NODEPORTS)-/
 const fixed: ReadonlySet<string> = new Set([...Object.values(chainName), canaryChain, ...probeChains])
 
+/** True for a chain that belongs to one frontend. */
+export const isFrontendChain = (name: string): boolean => frontendChain.test(name)
+
 /** True for every chain that a service proxy of this mode makes: ours, and those that a kube-proxy left. */
 export const isProxyChain = (name: string): boolean => fixed.has(name) || frontendChain.test(name) || shelfChain.test(name)
 
