@@ -8,7 +8,15 @@ import { isIpvsChain } from '../ipvs/words.ts'
 export const proxyTables = ['mangle', 'nat', 'filter'] as const
 
 /** Any chain of kube-proxy's, and of this program's modes. */
-export const isServiceChain = (name: string): boolean => isProxyChain(name) || isIpvsChain(name) || name === 'KUBE-PROXY-CANARY'
+export const isServiceChain = (name: string): boolean => isProxyChain(name) || isIpvsChain(name)
+
+/** The chains of one table in what `nft list chains` prints of all. @param table `ip nat` */
+export const chainsIn = (listed: string, table: string): readonly string[] => {
+  const lines = listed.split('\n')
+  const from = lines.indexOf(`table ${table} {`)
+  if (from < 0) return []
+  return lines.slice(from + 1, lines.indexOf('}', from)).flatMap(line => /^\tchain (\S+) \{/.exec(line)?.[1] ?? [])
+}
 
 export interface Removal {
   /** For iptables-restore --noflush; empty when there is nothing to remove. */

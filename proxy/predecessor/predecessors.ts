@@ -10,7 +10,7 @@ import { signedRemoval } from '../../host/nftmonitor.ts'
 import { proxyTables as ownTables } from '../drift.ts'
 import { isProxyChain, v4, v6 } from '../iptables/words.ts'
 import { isIpvsChain } from '../ipvs/words.ts'
-import { isServiceChain, proxyTables, toRemoval } from './iptables-removal.ts'
+import { chainsIn, isServiceChain, proxyTables, toRemoval } from './iptables-removal.ts'
 import { removeVirtualServers } from './virtual-servers.ts'
 
 export interface PredecessorDeps {
@@ -22,43 +22,59 @@ export interface PredecessorDeps {
 
 const kubeProxyTables = ['ip kube-proxy', 'ip6 kube-proxy']
 
-const removeTables = async ({ exec, mode }: PredecessorDeps): Promise<readonly string[]> => {
-  const nft = createNft(exec)
-  const there = (await nft.list(['list', 'tables'])).split('\n')
+interface Kernel extends PredecessorDeps {
+  /** Every chain of nftables by its table, those of iptables-nft too. Asking for tables alone makes nft fetch all their elements. */
+  readonly listed: string
+}
+
+const removeTables = async ({ exec, mode, listed }: Kernel): Promise<readonly string[]> => {
   const others = [...kubeProxyTables, ...(mode === 'nftables' ? [] : ownTables)]
-  const left = others.filter(table => there.includes(`table ${table}`))
+  const left = others.filter(table => listed.includes(`table ${table} {`))
+  const nft = createNft(exec)
   for (const table of left) await nft.apply(signedRemoval(table))
   return left.map(table => `nftables table ${table}`)
 }
 
-/** The kinds of iptables that have something: to ask one of the legacy kind for its tables would make them. */
-const filledCommands = async ({ exec }: PredecessorDeps): Promise<readonly string[]> => {
-  const filled: string[] = []
-  const chains = await createNft(exec)
-    .list(['list', 'chains'])
-    .catch(() => '')
-  for (const { command, names } of [v4, v6]) {
-    if (chains.includes('chain KUBE-')) filled.push(`${command}-nft`)
-    const legacy = await exec.try(['cat', names])
-    if (legacy.stdout.split('\n').includes('nat')) filled.push(`${command}-legacy`)
-  }
-  return filled
+interface Kind {
+  readonly command: string
+  /** Tables with chains that may have to go. */
+  readonly tables: readonly string[]
 }
 
-const removeChains = async (deps: PredecessorDeps): Promise<readonly string[]> => {
+/** The kinds of iptables that may have something. Those of nf_tables are known; a legacy one that is only asked for its tables makes them. */
+const filledKinds = async (
+  { exec, listed }: Kernel,
+  isGone: (command: string, chain: string) => boolean,
+): Promise<readonly Kind[]> => {
+  const kinds: Kind[] = []
+  for (const [{ command, names }, family] of [
+    [v4, 'ip'],
+    [v6, 'ip6'],
+  ] as const) {
+    const nft = `${command}-nft`
+    const tables = proxyTables.filter(table => chainsIn(listed, `${family} ${table}`).some(chain => isGone(nft, chain)))
+    if (tables.length > 0) kinds.push({ command: nft, tables })
+    const legacy = (await exec.try(['cat', names])).stdout.split('\n')
+    if (legacy.includes('nat'))
+      kinds.push({ command: `${command}-legacy`, tables: proxyTables.filter(it => legacy.includes(it)) })
+  }
+  return kinds
+}
+
+const removeChains = async (deps: Kernel): Promise<readonly string[]> => {
   const { exec, mode } = deps
   const isOurs = { nftables: () => false, iptables: isProxyChain, ipvs: isIpvsChain }[mode]
   // The plain name is the kind that we write ourselves; in the other everything is old.
   const own = mode === 'nftables' ? undefined : (await openIptables(exec, v4.command).catch(() => undefined))?.variant
+  const isGone = (command: string, chain: string): boolean =>
+    isServiceChain(chain) && !(own !== undefined && command.endsWith(own) && isOurs(chain))
   const removed: string[] = []
-  for (const command of await filledCommands(deps)) {
-    const isWritten = own !== undefined && command.endsWith(own)
-    const isGone = (chain: string) => isServiceChain(chain) && !(isWritten && isOurs(chain))
+  for (const { command, tables } of await filledKinds(deps, isGone)) {
     const iptables = await openIptables(exec, command).catch(() => undefined)
     if (iptables === undefined) continue
     let count = 0
-    for (const table of proxyTables) {
-      const { text, chains } = toRemoval(table, await iptables.save(table), isGone)
+    for (const table of tables) {
+      const { text, chains } = toRemoval(table, await iptables.save(table), chain => isGone(command, chain))
       if (text !== '') await iptables.restore(text)
       count += chains
     }
@@ -72,12 +88,16 @@ const removeChains = async (deps: PredecessorDeps): Promise<readonly string[]> =
  * @returns what was removed, as a person would read it
  */
 export const removePredecessors = async (deps: PredecessorDeps): Promise<readonly string[]> => {
-  const { log, mode } = deps
+  const { exec, log, mode } = deps
+  // A host without nftables has none of them.
+  const listed = await createNft(exec)
+    .list(['list', 'chains'])
+    .catch(() => '')
   const removed: string[] = []
   const kinds = [removeTables, removeChains, ...(mode === 'ipvs' ? [] : [removeVirtualServers])]
   for (const remove of kinds)
     try {
-      removed.push(...(await remove(deps)))
+      removed.push(...(await remove({ ...deps, listed })))
     } catch (error) {
       log.warn({ err: error }, 'rules of another proxy could not be removed; they may route Services that are gone')
     }
