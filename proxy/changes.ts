@@ -41,8 +41,13 @@ const sameState = (a: ServiceState, b: ServiceState): boolean =>
 
 const byName = (a: EndpointSlice, b: EndpointSlice): number => byText(a.metadata.name, b.metadata.name)
 
+// Slices that kube-proxy does not watch: another program routes them, or nobody does.
+const notOurs = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless']
+
 const ownerOf = (slice: EndpointSlice): string | undefined => {
-  const name = slice.metadata.labels?.[serviceNameLabel]
+  const labels = slice.metadata.labels ?? {}
+  if (notOurs.some(label => label in labels)) return undefined
+  const name = labels[serviceNameLabel]
   return name === undefined || name === '' ? undefined : `${slice.metadata.namespace ?? ''}/${name}`
 }
 
