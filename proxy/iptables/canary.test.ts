@@ -46,11 +46,22 @@ t.test('the legacy tables are looked at every second while that is cheap', async
   t.equal(looks.length, 5, 'and no more once stopped')
 })
 
-t.test('long ones every 30 seconds', async t => {
+t.test('long ones every 30 seconds, once some looks have shown that they are long', async t => {
   const { clock, looks } = start('legacy', { costMs: 70 })
-  await clock.advance(65_000)
-  t.equal(looks.length, 3)
-  t.ok(looks[1]! - looks[0]! >= 30_000)
+  await clock.advance(70_000)
+  t.equal(looks.length, 7)
+  t.ok(looks[4]! < 6_000)
+  t.ok(looks[5]! - looks[4]! >= 30_000)
+})
+
+t.test('a table that is emptied after the other is told in one line', async t => {
+  const { clock, canary, lines, resyncs } = start('nft')
+  canary.report('IPv4', ['ip nat table'])
+  canary.report('IPv4', ['ip filter table'])
+  await clock.advance(1)
+  t.equal(lines.length, 1)
+  t.match(lines[0], /"gone":\["ip nat table","ip filter table"\]/)
+  t.same(resyncs, ['IPv4'])
 })
 
 t.test('but the chain in mangle every second: who empties everything is seen at once', async t => {

@@ -45,25 +45,36 @@ const soonMs = 1_000
 const laterMs = 30_000
 /** A look at the rules that takes longer than this is not taken every second: the legacy tables are read as a whole for it. */
 const cheapMs = 10
+/** Of so many looks the quickest counts: one alone may have waited for a busy machine. */
+const remembered = 5
 
 /** Looks until stopped; nobody has to look often where the kernel tells of deletions. */
 export const createCanary = ({ families, stands, resync, clock, log }: CanaryDeps): Canary => {
-  const looks = new Map<IPFamily, { at: number; costMs: number }>()
+  const looks = new Map<IPFamily, { readonly at: number; readonly costs: readonly number[] }>()
+  const found = new Map<IPFamily, string[]>()
   let count = 0
   let timer: Timer | undefined
   let stopped = false
   let looking = false
   let poked = false
 
+  const tell = () => {
+    for (const [family, gone] of found) {
+      count += 1
+      log.warn({ family, gone: gone.slice(0, 20), pieces: gone.length }, 'somebody else removed rules; they are written anew')
+      resync('rules were removed by somebody else', family)
+    }
+    found.clear()
+  }
+  // Who empties everything does so table by table: it is told as one change.
   const report = (family: IPFamily, gone: readonly string[]) => {
-    count += 1
-    log.warn({ family, gone: gone.slice(0, 20), pieces: gone.length }, 'somebody else removed rules; they are written anew')
-    resync('rules were removed by somebody else', family)
+    if (found.size === 0) clock.after(0, tell)
+    found.set(family, [...(found.get(family) ?? []), ...gone])
   }
   const isDue = (family: IPFamily): boolean => {
     const last = looks.get(family)
-    if (last === undefined) return true
-    return clock.monotonic() - last.at >= (last.costMs < cheapMs ? 0 : laterMs)
+    if (last === undefined || last.costs.length < remembered) return true
+    return Math.min(...last.costs) < cheapMs || clock.monotonic() - last.at >= laterMs
   }
   const lookAt = async ({ family, iptables }: CanaryDeps['families'][number], now: boolean): Promise<readonly string[]> => {
     // The table mangle is short whatever Services there are, and is emptied by whoever empties everything.
@@ -72,7 +83,7 @@ export const createCanary = ({ families, stands, resync, clock, log }: CanaryDep
     const began = clock.monotonic()
     const missing = await iptables.missing(canaries)
     const ended = clock.monotonic()
-    looks.set(family, { at: ended, costMs: ended - began })
+    looks.set(family, { at: ended, costs: [...(looks.get(family)?.costs ?? []).slice(1 - remembered), ended - began] })
     return missing.map(({ table, rule }) => `${table} ${rule[0]}`)
   }
   const look = async (now: boolean): Promise<void> => {
