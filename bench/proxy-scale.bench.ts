@@ -101,6 +101,10 @@ const report = (ours: Measured, other: Measured) => {
     ...{ peer: 'to the address directly', theirs: cost(ours.direct), atMost: 1 / 0.9 },
     note: `${Math.round(ours.through)} per second of ${Math.round(ours.direct)}; kube-proxy ${Math.round(other.through)} of ${Math.round(other.direct)}`,
   })
+  print({
+    ...{ figure: `${of}: 1,000 new connections through a ClusterIP, beside kube-proxy`, unit: 'ms', ours: cost(ours.through) },
+    ...{ peer: theirs, theirs: cost(other.through), atMost: 1 },
+  })
 }
 
 await inCluster({ images: [pauseImage] }, async cluster => {
