@@ -4,7 +4,6 @@ import type { Pod } from '../../api/types.ts'
 import { agent, type Cluster } from '../support/cluster.ts'
 import { createClusterPods } from '../support/cluster-pods.ts'
 import { web } from '../support/manifests.ts'
-import type { Netns } from '../support/netns.ts'
 import { waitFor } from '../support/wait.ts'
 
 const nodePort = 30_080
@@ -57,17 +56,6 @@ export const network = async (t: Test, { controlPlane, nodes, readyAfterMs }: Cl
       const fields = lines.find(it => it.startsWith(`${name} `))?.split(/\s+/) ?? []
       t.match(fields, [name, 'Ready', /.*/, /.*/, /^v1\.36\./, address], fields.join(' '))
       t.match(fields.at(-1), /^containerd:\/\//)
-    }
-  })
-
-  await t.test('balancers and scrapers find the proxy of each node where kube-proxy is', async t => {
-    const ask = async (netns: Netns, url: string) => (await netns.run(['curl', '-sf', '--max-time', '2', url])).stdout
-    for (const { address, netns } of nodes) {
-      const health = JSON.parse(await ask(controlPlane.netns, `http://${address}:10256/healthz`)) as object
-      t.match(health, { nodeEligible: true, healthy: true, status: { IPv4: { healthy: true } } })
-      t.match(await ask(netns, 'http://127.0.0.1:10249/proxyMode'), /^(nftables|iptables)$/)
-      const metrics = await ask(netns, 'http://127.0.0.1:10249/metrics')
-      t.match(metrics, /^kubeproxy_sync_proxy_rules_last_timestamp_seconds\{ip_family="IPv4"\} \d/m)
     }
   })
 
