@@ -91,7 +91,8 @@ const lookAtMemories = async (
 
 const listTable = async ({ nft, words, slices }: InspectorDeps): Promise<ListedTable | undefined> => {
   const at = `${words.table} ${tableName}`
-  const there = (await nft.list(['list', 'tables', words.table])).split('\n').includes(`table ${at}`)
+  // `list tables` of nft 1.0.6 fetches every element first; this does not.
+  const there = (await nft.list(['list', 'chains', words.table])).split('\n').includes(`table ${at} {`)
   return there ? parseListing(await nft.list(['list', 'table', words.table, tableName]), slices.pause) : undefined
 }
 

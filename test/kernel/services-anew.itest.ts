@@ -71,6 +71,7 @@ await t.test(`${changes} random changes end in the kernel state of one full sync
     const again = await start(host, stores.services, stores.slices, randomNode, randomPodRanges)
     await again.settled()
     t2.same(again.status().failures, 0)
+    t2.same((await again.diff()).differences, [], 'nothing differs, in either edition')
     await again.stop()
     for (const family of ['ip', 'ip6'] as const) t2.same(changed[family], await read(host, family), family)
   }
