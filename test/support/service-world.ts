@@ -24,7 +24,7 @@ export interface ServiceWorld {
   readonly hosts: Readonly<Record<'pod' | 'a' | 'b' | 'outside', Netns>>
   readonly peers: Readonly<Record<Sender | 'b', Peer>>
   /** One attempt, as the contract words its outcome. */
-  send(attempt: Attempt): Promise<Outcome>
+  send(attempt: Attempt, options?: { timeoutMs?: number }): Promise<Outcome>
   remove(): Promise<void>
 }
 
@@ -159,7 +159,7 @@ export const createServiceWorld = async (): Promise<ServiceWorld> => {
       node,
       hosts: { pod, a, b, outside },
       peers: byName,
-      send: async attempt => toOutcome(await byName[attempt.from].ask(attempt), attempt.from),
+      send: async (attempt, options) => toOutcome(await byName[attempt.from].ask(attempt, options), attempt.from),
       remove,
     }
   } catch (error) {
