@@ -1,11 +1,10 @@
 // The IPVS mode in memory: the packet contract, what a change costs and in which order, what stays on its way out, what a restart and
-// a refusal leave, and what a kernel without IPVS is told.
+// a refusal leave, and ten thousand random changes.
 import t from 'tap'
 import { createStore } from '../../api/source.ts'
 import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import { type Clock, systemClock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
-import { isFault } from '../../host/fault.ts'
 import { silentLog } from '../../host/log.ts'
 import { createSlices } from '../../host/loop.ts'
 import {
@@ -383,26 +382,4 @@ t.test('the way out takes all of it, and leaves a kube-proxy alone', async t => 
   machine.sets.set('KUBE-CLUSTER-IP', { type: 'hash:ip,port', family: 'inet', entries: new Map() })
   machine.devices.set('kube-ipvs0', new Set(['10.96.0.1']))
   t.same(await cleanupIpvs(machine.exec), [], "a kube-proxy's device and sets are its own")
-})
-
-t.test('a host that lacks something is told what, and which mode would work', async t => {
-  const refused = async (machine: Machine, scheduler = '') => {
-    const deps = { exec: machine.exec as Exec, clock, log: silentLog, ipvs: { ...defaultIpvsSettings, scheduler } }
-    const others = { nftables: async () => undefined, iptables: async () => Promise.reject(new Error('not here')) }
-    const error = await openIpvs({ ...deps, others }).then(
-      () => undefined,
-      error => error,
-    )
-    t.ok(isFault(error, 'unsupported'))
-    return String(error.message)
-  }
-  const without = newMachine()
-  without.absent.add('ipvsadm')
-  t.match(await refused(without), /the IPVS mode lacks IPVS with the program ipvsadm \(.*\); would work here: mode nftables$/)
-  const kernel = newMachine()
-  kernel.refuse('ipvsadm', 1)
-  t.match(await refused(kernel), /IPVS with the program ipvsadm \(ipvsadm: told to refuse\)/)
-  const sets = newMachine()
-  sets.absent.add('ipset')
-  t.match(await refused(sets), /lacks ipset and iptables with sets \(ipset: not installed\)/)
 })
