@@ -19,8 +19,8 @@ import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { kubeletVersion } from '../host/version.ts'
-import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../proxy/main.ts'
-import { toLocalTraffic } from '../proxy/settings.ts'
+import { cleanupProxy, createProxy } from '../proxy/main.ts'
+import { toLocalTraffic, toProxySettings } from '../proxy/settings.ts'
 import type { Agent } from './agent.ts'
 import { cleanNode, type OthersCleanup } from './clean-node.ts'
 import type { Membership } from './cluster/membership.ts'
@@ -29,9 +29,10 @@ import { machineConfig } from './config/files.ts'
 import { loadAgentConfig } from './config/load.ts'
 import { enterCluster, measured, measuresFor, ownAddresses } from './joining.ts'
 import { createMachinery, type Machinery } from './machinery.ts'
-import { keepTrying, type Patient, whenRuntimeAnswers } from './patience.ts'
+import { whenRuntimeAnswers } from './patience.ts'
 import { clusterDnsOf, createPods } from './pod-agent.ts'
 import { openProbeMemory } from './probe-memory.ts'
+import { createRouting, type Routing } from './routing.ts'
 import { createRuntime, evictWhenShort, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
 import { readCgroupDriver } from './runtime-facts.ts'
 import type { Self } from './self.ts'
@@ -235,6 +236,8 @@ interface RunningServices {
   /** What pods are told to ask for names. */
   readonly clusterDNS: readonly string[]
   problems(): readonly Problem[]
+  readonly trace: Routing['trace']
+  readonly diff: Routing['diff']
   stop(): Promise<void>
 }
 
@@ -262,9 +265,14 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
   }
   const watch = { tables: [cniTable, ...(local ? [dnsTable] : [])], onForeignChange }
   const sources = { services, endpointSlices }
-  const routing = createRouting(watch, () => startProxy(start, sources, watch), log)
+  const routing = createRouting({
+    start: () => startProxy(start, sources, watch),
+    watch: () => watchTables({ exec, clock, log }, watch.tables, watch.onForeignChange),
+    cleanup: () => cleanupProxy({ exec }),
+    ...{ clock, log },
+  })
   // Pods of a machine of its own are to find names and Services; those of a cluster come when the apiserver tells of them.
-  if (config.proxy.mode === 'disabled') routing.watchOnly()
+  if (config.proxy.mode === 'disabled') routing.watchOnly('its configuration says proxy.mode: disabled')
   else if (membership === undefined || config.proxy.mode === 'enabled') routing.begin()
   const turns =
     membership && config.proxy.mode === 'auto'
@@ -280,41 +288,13 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
     ...sources,
     clusterDNS,
     problems: () => local?.problems() ?? [],
+    trace: routing.trace,
+    diff: routing.diff,
     stop: async () => {
       turns?.()
       await routing.stop()
       await local?.stop()
     },
-  }
-}
-
-/** The proxy as it begins and ends; while there is none, others' changes of our tables are watched by themselves. */
-const createRouting = (watch: TableWatch, start: () => Promise<ServiceProxy>, log: Log) => {
-  let proxy: Patient<ServiceProxy> | undefined
-  let monitor: { stop(): void } | undefined
-  const watchOnly = () => {
-    monitor ??= watchTables({ exec, clock, log }, watch.tables, watch.onForeignChange)
-  }
-  const stop = async () => {
-    monitor?.stop()
-    monitor = undefined
-    await proxy?.giveUp()?.stop()
-    proxy = undefined
-  }
-  return {
-    watchOnly,
-    begin: () => {
-      monitor?.stop()
-      monitor = undefined
-      proxy = keepTrying('Services are not routed', start, { clock, log })
-    },
-    end: async () => {
-      await stop()
-      watchOnly()
-      await cleanupProxy({ exec })
-    },
-    tried: () => proxy?.tried,
-    stop,
   }
 }
 
@@ -330,26 +310,30 @@ const startProxy = async (
   sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
   alsoWatch: TableWatch,
 ) => {
-  const { nodePortAddresses, mode, nftables } = config.proxy.config
+  const asked = config.proxy.config
+  const podCIDRs = membership?.podRanges.now ?? standaloneRanges(config)
+  const own = { nodeName: config.nodeName, ...sources, clock, log: log.child({ part: 'proxy' }) }
   const proxy = await createProxy({
-    ...sources,
-    ...{ nodeName: config.nodeName, mode, exec, clock, log: log.child({ part: 'proxy' }), alsoWatch },
-    settings: {
-      nodeIPs: self.addresses(),
-      nodePortAddresses: nodePortAddresses.length === 0 || nodePortAddresses.includes('primary') ? 'primary' : nodePortAddresses,
-      localTraffic: toLocalTraffic(config.proxy.config, membership?.podRanges.now ?? standaloneRanges(config)),
-      masqueradeAll: nftables.masqueradeAll,
-      masqueradeBit: nftables.masqueradeBit,
-    },
+    ...{ ...own, mode: asked.mode, ipvs: asked.ipvs, exec, alsoWatch },
+    settings: toProxySettings(asked, { nodeIPs: self.addresses(), podCIDRs }),
   })
-  void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(config.proxy.config, ranges) }))
+  void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(asked, ranges) }))
   membership?.node.subscribe({
     changed: (_, node) => {
       const zone = node?.metadata.labels?.['topology.kubernetes.io/zone']
       if (zone !== undefined) proxy.setNode({ zone })
     },
   })
-  return proxy
+  // Nobody asks a machine of its own how its proxy is, unless its owner gives the proxy a configuration.
+  if (membership === undefined && !config.proxy.isGiven) return proxy
+  const { serveProxy } = await import('../proxy/face/served.ts')
+  return serveProxy(proxy, {
+    ...{ ...own, config: asked },
+    // Without a cluster there is no Node that could be about to go.
+    node: () => (membership === undefined ? { metadata: { name: config.nodeName } } : membership.node.get('', config.nodeName)),
+    onEvent: ({ kind, reason, message, name, namespace = '' }) =>
+      membership?.recorder.record({ apiVersion: 'v1', kind, namespace, name }, 'Warning', reason, message),
+  })
 }
 
 const cleanUp = async (config: AgentConfig): Promise<number> => {

@@ -11,6 +11,10 @@ export interface PatienceDeps {
 export interface Patient<T> {
   /** The first attempt is over, whatever came of it. */
   readonly tried: Promise<void>
+  /** What it has brought about; undefined while it is tried. */
+  readonly result: T | undefined
+  /** Why the last attempt failed, until one succeeds. */
+  readonly failure: unknown
   /** Stops trying; what it brought about, if anything. */
   giveUp(): T | undefined
 }
@@ -21,13 +25,16 @@ const tryAgainMs = 5_000
 export const keepTrying = <T>(what: string, work: () => Promise<T>, { clock, log }: PatienceDeps): Patient<T> => {
   let result: T | undefined
   let timer: Timer | undefined
+  let failure: unknown
   let failures = 0
   const attempt = async (): Promise<void> => {
     try {
       result = await work()
+      failure = undefined
       if (failures > 0) log.info({ failures }, `over now: ${what}`)
     } catch (error) {
       failures += 1
+      failure = error
       const say = failures === 1 ? log.error : log.debug
       say.call(log, { err: error }, `${what}; trying again: ${describe(error)}`)
       timer = clock.after(tryAgainMs, () => void attempt())
@@ -35,6 +42,12 @@ export const keepTrying = <T>(what: string, work: () => Promise<T>, { clock, log
   }
   return {
     tried: attempt(),
+    get result() {
+      return result
+    },
+    get failure() {
+      return failure
+    },
     giveUp: (): T | undefined => {
       timer?.cancel()
       return result

@@ -68,6 +68,11 @@ const toPage = (table: string, machine: string): string => `# Benchmarks
   apiserver's audit log by the node's address; Leases and the Node's own status are left out.
 - A node joins: its Node is deleted before each start. Processor time and memory in a cluster count the agent and every program that it
   started, on both sides in the same minutes; containerd counts on neither.
+- Services by the thousand: Services without selectors and their EndpointSlices are put into that cluster while both agents are stopped,
+  then the nodes are measured one after the other, each by a client in its own network namespace. The first sync is what the agent's
+  metric \`kubeproxy_sync_full_proxy_rules_duration_seconds\` says, which both have. One more: from the moment before its EndpointSlice is
+  posted to the first connection. Gone: from the moment before a slice is deleted to the last connection that its endpoint took. Loads of
+  more than that, and the event loop's delay, are measured on the proxy alone in its own process, with a real nft.
 
 ## Figures
 

@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Output } from './command.ts'
+import { run as diff } from './diff.ts'
 import { run as exec } from './exec.ts'
 import { run as get } from './get.ts'
 import { run as logs, toSeconds } from './logs.ts'
+import { run as trace } from './trace.ts'
 import { run as why } from './why.ts'
 
 const folder = await mkdtemp(join(tmpdir(), 'nodelet-cli-'))
@@ -21,7 +23,7 @@ const pod = (name: string, namespace: string) => ({
   status: { phase: 'Running', containerStatuses: [{ name: 'c', ready: true, restartCount: 0, state: { running: {} } }] },
 })
 
-const bodies: Readonly<Record<string, string | object>> = {
+const answers: Record<string, string | object> = {
   '/v1/pods': { items: [pod('b', 'default'), pod('a', 'default'), pod('dns', 'kube-system')] },
   '/v1/pods/default/a': pod('a', 'default'),
   '/v1/pods/kube-system/dns': pod('dns', 'kube-system'),
@@ -30,10 +32,12 @@ const bodies: Readonly<Record<string, string | object>> = {
   '/v1/pods/default/a/timeline': 'default/a: Running\n',
   '/v1/pods/default/a/log?container=c&follow=true&tailLines=5&sinceSeconds=90': 'hello\n',
   '/v1/pods/default/a/log?': 'all\n',
+  '/v1/trace?target=web&namespace=default': '{"target":"web"}',
+  '/v1/trace?target=10.0.0.1%3A80&namespace=prod&from=a&protocol=udp': 'the way\n',
 }
 
 const answer = (request: IncomingMessage, response: ServerResponse) => {
-  const body = bodies[request.url ?? '']
+  const body = answers[request.url ?? '']
   if (body === undefined) return response.writeHead(404).end('{"code":"not-found","message":"pods \\"x\\" not found"}')
   response.end(typeof body === 'string' ? body : JSON.stringify(body))
 }
@@ -123,4 +127,52 @@ t.test('without a daemon it says how to start one', async t => {
   const { code, err } = await call(get, 'pods', '--socket', join(folder, 'none.sock'))
   t.equal(code, 1)
   t.match(err, /^error: no nodelet daemon answers at .*none\.sock: start one with `sudo nodelet agent`/)
+})
+
+t.test('trace', async t => {
+  t.same(await call(trace, '10.0.0.1:80', '--from', 'a', '--proto', 'udp', '-n', 'prod'), done('the way\n'))
+  t.same(await call(trace, 'web', '-o', 'json'), done('{\n    "target": "web"\n}\n'))
+  t.match(await call(trace), { code: 2, err: /name one Service/ })
+  t.match(await call(trace, 'web', '--proto', 'icmp'), { code: 2, err: /one of tcp, udp, sctp is wanted/ })
+  t.match(await call(trace, 'web', '-o', 'yaml'), { code: 2, err: /json is wanted/ })
+  t.match(await call(trace, 'wbe'), { code: 1, err: /not found/ })
+})
+
+const place = 'table ip nodelet-proxy'
+const differing = {
+  same: false,
+  mode: 'nftables',
+  compared: 9,
+  differences: [
+    { place, kind: 'missing', what: 'element service-ips { 10.96.0.1 . tcp . 443 }', wanted: 'goto tcp-pick-1' },
+    { place, kind: 'foreign', what: 'rule in chain services', found: 'drop' },
+    { place, kind: 'different', what: 'element endpoints-tcp { k }', wanted: '10.0.0.1 . 80', found: '10.0.0.2 . 80' },
+    { place, kind: 'missing', what: place },
+  ],
+}
+t.test('diff', async t => {
+  const listing = 'Listing what the kernel holds: this takes seconds when there are many Services.\n'
+  answers['/v1/diff'] = { same: true, mode: 'nftables', compared: 7, differences: [] }
+  t.same(await call(diff), { code: 0, out: 'The kernel holds what it should: 7 pieces compared (nftables).\n', err: listing })
+  answers['/v1/diff'] = differing
+  t.same(await call(diff), {
+    code: 1,
+    err: listing,
+    out: [
+      '- missing   table ip nodelet-proxy: element service-ips { 10.96.0.1 . tcp . 443 }',
+      '    wanted  goto tcp-pick-1',
+      '+ foreign   table ip nodelet-proxy: rule in chain services',
+      '    found   drop',
+      '~ different table ip nodelet-proxy: element endpoints-tcp { k }',
+      '    wanted  10.0.0.1 . 80',
+      '    found   10.0.0.2 . 80',
+      '- missing   table ip nodelet-proxy',
+      '4 differences, 9 pieces compared (nftables).',
+      '',
+    ].join('\n'),
+  })
+  t.same(await call(diff, '-o', 'json'), { code: 1, out: `${JSON.stringify(differing, null, 4)}\n`, err: '' })
+  t.match(await call(diff, 'web'), { code: 2, err: /compares everything/ })
+  answers['/v1/diff'] = { ...differing, differences: Array.from({ length: 150 }, () => differing.differences[3]) }
+  t.match((await call(diff)).out, /\nand 50 more: -o json has all of them\n150 differences/)
 })

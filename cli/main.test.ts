@@ -1,4 +1,4 @@
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -31,7 +31,10 @@ for (const [name, calledAs, argv, expected] of [
     'an unknown command is one line',
     'nodelet',
     ['frob'],
-    { do: 'refuse', text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, why\n' },
+    {
+      do: 'refuse',
+      text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, why, trace, diff\n',
+    },
   ],
 ] as const) {
   t.test(name, async t => t.match(decide({ calledAs, argv, isPlugin: false }), expected))
@@ -85,9 +88,11 @@ t.test('what is called or configured in a wrong way is one line that says what, 
   }
 })
 
-t.test('the proxy alone says what it lacks, and where it runs', async t => {
-  const { exitCode, stderr } = await systemExec.try([program, 'proxy'])
-  t.equal(exitCode, 1)
-  t.match(stderr, /^nodelet proxy: running alone needs a client of the apiserver.*`nodelet agent --proxy-config FILE`.*$/)
-  t.notMatch(stderr, '\n', 'in one line')
+t.test('the proxy alone writes its configuration where it is told to', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'nodelet-bin-'))
+  t.teardown(() => rm(folder, { recursive: true }))
+  const file = join(folder, 'written.yaml')
+  const done = await systemExec.try([program, 'proxy', '--proxy-mode=nftables', `--write-config-to=${file}`])
+  t.match(done, { exitCode: 0, stdout: '', stderr: '' })
+  t.match(await readFile(file, 'utf8'), /^apiVersion: kubeproxy\.config\.k8s\.io\/v1alpha1\nkind: KubeProxyConfiguration\n/)
 })

@@ -1,7 +1,6 @@
 // The entry of the program: which sub-command is asked for, by word, by the name it was called by, or by the CNI's environment.
 // Loads nothing but the one that runs: the plugin and the commands must start fast, the daemon must not carry what it does not use.
-import { systemExec } from '../host/exec.ts'
-import { describe, Fault, isFault } from '../host/fault.ts'
+import { describe, isFault } from '../host/fault.ts'
 import { kubeletVersion, version } from '../host/version.ts'
 
 type Run = (argv: readonly string[]) => Promise<number>
@@ -11,31 +10,15 @@ interface Command {
   readonly run: Run
 }
 
-/** `nodelet proxy`: takes kube-proxy's rules away; running alone needs a client of the apiserver. */
-const runProxy: Run = async argv => {
-  const [{ loadProxyConfig }, { readFile }] = await Promise.all([
-    import('../api/config/proxy-config.ts'),
-    import('node:fs/promises'),
-  ])
-  const { cleanup } = await loadProxyConfig(argv, file => readFile(file, 'utf8'))
-  if (!cleanup) {
-    throw new Fault(
-      'unsupported',
-      'running alone needs a client of the apiserver, which this version does not have: `nodelet agent --proxy-config FILE` runs the proxy in the daemon, `nodelet proxy --cleanup` removes its rules',
-      { retry: 'never' },
-    )
-  }
-  const { cleanupProxy } = await import('../proxy/main.ts')
-  for (const removed of await cleanupProxy({ exec: systemExec })) process.stdout.write(`${removed}\n`)
-  return 0
-}
-
 const commands: Readonly<Record<string, Command>> = {
   agent: {
     summary: 'the daemon; takes the flags and files of a kubelet',
     run: async argv => (await import('../agent/main.ts')).run(argv),
   },
-  proxy: { summary: 'Service routing alone; takes the flags and files of kube-proxy', run: runProxy },
+  proxy: {
+    summary: 'Service routing alone; takes the flags and files of kube-proxy',
+    run: async argv => (await import('../proxy/alone/run.ts')).run(argv),
+  },
   cni: {
     summary: 'the CNI plugin, by hand: CNI_* in the environment, the configuration on stdin',
     run: async () => (await import('../cni/main.ts')).runPlugin(),
@@ -47,6 +30,11 @@ const commands: Readonly<Record<string, Command>> = {
   logs: { summary: 'what a container wrote', run: async argv => (await import('./logs.ts')).run(argv) },
   exec: { summary: 'runs a program in a container', run: async argv => (await import('./exec.ts')).run(argv) },
   why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
+  trace: { summary: 'the way of a packet to a Service', run: async argv => (await import('./trace.ts')).run(argv) },
+  diff: {
+    summary: 'what the kernel holds of Services, against what it should',
+    run: async argv => (await import('./diff.ts')).run(argv),
+  },
 }
 
 /** Asked for by the daemon alone. */

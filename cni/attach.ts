@@ -2,14 +2,15 @@
 // Two processes make a pod's interface: one ip(8) on the host, which places the inner end in the pod at once, and one inside.
 // nftables is touched for hostPorts only, beside the interface, since neither needs the other.
 import { access } from 'node:fs/promises'
-import { describe, except, Fault, isFault } from '../host/fault.ts'
+import { createConntrack, type Flow } from '../host/conntrack.ts'
+import { except, Fault, isFault } from '../host/fault.ts'
 import { podCommands, podZeroSysctls, resultOf } from './addressing.ts'
 import { bandwidthCommands, isShaped, shaperCommands } from './bandwidth.ts'
 import { type Base, gatewaysOf, pairCommands, type ShownLink } from './bridge.ts'
 import { type AttachmentKey, type NetworkConf, toRangeSets } from './conf.ts'
 import { hostLinkOf, macOf, shaperOf } from './names.ts'
 import type { CniDeps, Networks, OpenNetwork } from './networks.ts'
-import { addElements, conflictOf, portElements, removeElements, staleFlows } from './portmap.ts'
+import { addElements, conflictOf, flowPorts, portElements, removeElements, staleFlows } from './portmap.ts'
 import { CniFault, type CniResult, cniCodes, type Target } from './spec.ts'
 import type { Attachment } from './store.ts'
 
@@ -18,12 +19,22 @@ const allDone = async (steps: readonly Promise<unknown>[]): Promise<void> => {
   for (const step of await Promise.allSettled(steps)) if (step.status === 'rejected') throw step.reason
 }
 
+const localAddresses = async ({ link }: CniDeps): Promise<ReadonlySet<string>> =>
+  new Set((await link.query<ShownLink>(['addr', 'show'])).flatMap(it => it.addr_info.map(({ local }) => local)))
+
 const forgetFlows = async (deps: CniDeps, attachment: Attachment, gone: boolean): Promise<void> => {
-  for (const argv of staleFlows(attachment, gone)) {
-    // Exit code 1 says that there was none.
-    const result = await deps.exec.try(argv).catch((error: unknown) => ({ exitCode: -1, stderr: describe(error) }))
-    if (result.exitCode !== 0 && result.exitCode !== 1)
-      deps.log.warn({ argv, said: result.stderr.trim() }, 'stale flows of a hostPort could not be removed')
+  const ports = flowPorts(attachment)
+  if (ports.length === 0) return
+  try {
+    const conntrack = createConntrack(deps.exec)
+    const isOnAll = ports.some(({ hostIP }) => hostIP === undefined)
+    const local = gone || !isOnAll ? new Set<string>() : await localAddresses(deps)
+    const stale: Flow[] = []
+    for (const port of ports)
+      stale.push(...staleFlows(await conntrack.list(port.family, port.protocol, port.hostPort), port, { gone, local }))
+    await conntrack.remove(stale)
+  } catch (error) {
+    deps.log.warn({ err: error, hostLink: attachment.hostLink }, 'stale flows of hostPorts could not be removed')
   }
 }
 

@@ -60,7 +60,13 @@ t.test('the first ADD makes the base', async t => {
 for (const [name, id, more, add, del] of [
   ['a pod costs one process on the host and one inside, and one to end', 'plain', {}, ['inside ip', 'ip'], ['ip']],
   ['a hostPort costs one nft more', 'port', port, ['inside ip', 'ip', 'nft'], ['ip', 'nft']],
-  ['a UDP hostPort one conntrack more', 'udp', udp, ['conntrack', 'inside ip', 'ip', 'nft'], ['conntrack', 'ip', 'nft']],
+  [
+    'a UDP hostPort one conntrack and one look at the addresses more',
+    'udp',
+    udp,
+    ['conntrack', 'inside ip', 'ip', 'ip', 'nft'],
+    ['conntrack', 'ip', 'nft'],
+  ],
 ] as const)
   t.test(name, async t => {
     t.match(await call('ADD', id, more), { exitCode: 0, started: add })

@@ -1,8 +1,10 @@
 // hostPorts as elements of four maps: the port on one host address, or on all, per family. A duplicate cannot exist, and a change
-// is one element. Compiles text for nftables and arguments for conntrack(8); masq.ts lays out the table around the maps. Pure.
+// is one element. Compiles text for nftables and tells which tracked flows a change leaves behind; masq.ts lays out the table around
+// the maps. Pure.
 // Follows the reference portmap plugin: no hostIP means every local address of both families, 0.0.0.0 and :: those of one.
 
 import { formatAddress, parseAddress } from '../host/address.ts'
+import type { Flow } from '../host/conntrack.ts'
 import type { PortMapping } from './conf.ts'
 import type { Attachment } from './store.ts'
 
@@ -68,28 +70,50 @@ export const conflictOf = (
 
 const slotOf = ({ map, key }: PortElement): string => `${map} ${key}`
 
-/**
- * The conntrack(8) calls that forget flows which a change of hostPorts leaves behind. TCP flows end by themselves;
- * a UDP or SCTP client that keeps sending keeps its entry, and with it the address of a pod that is gone, for ever.
- * @param gone the pod is going: only flows to it are meant; otherwise all to its hostPorts, which so far went elsewhere
- */
-export const staleFlows = (
-  { ports, addresses }: Pick<Attachment, 'ports' | 'addresses'>,
-  gone: boolean,
-): readonly (readonly string[])[] =>
+/** A hostPort of UDP or SCTP in one family. TCP flows end by themselves. */
+export interface FlowPort {
+  readonly family: Flow['family']
+  readonly protocol: Flow['protocol']
+  readonly hostPort: number
+  readonly containerPort: number
+  readonly pod: string
+  /** Undefined for every local address. */
+  readonly hostIP: string | undefined
+}
+
+/** The hostPorts whose flows outlive a change: a client that keeps sending keeps its entry, and with it the pod that is gone. */
+export const flowPorts = ({ ports, addresses }: Pick<Attachment, 'ports' | 'addresses'>): readonly FlowPort[] =>
   ports
     .filter(({ protocol }) => protocol !== 'tcp')
     .flatMap(mapping =>
       addresses
         .filter(({ address }) => elementsOf(mapping, address).length > 0)
-        .map(({ address }) => {
+        .map(({ address }): FlowPort => {
           const pod = address.slice(0, address.indexOf('/'))
           const on = parseAddress(mapping.hostIP)
-          return [
-            ...['conntrack', '-D', '-f', pod.includes(':') ? 'ipv6' : 'ipv4', '-p', mapping.protocol],
-            ...['--orig-port-dst', String(mapping.hostPort)],
-            ...(on !== undefined && on.value !== 0n ? ['--orig-dst', formatAddress(on)] : []),
-            ...(gone ? ['--reply-src', pod] : []),
-          ]
+          return {
+            family: pod.includes(':') ? 'IPv6' : 'IPv4',
+            protocol: mapping.protocol === 'udp' ? 'UDP' : 'SCTP',
+            hostPort: mapping.hostPort,
+            containerPort: mapping.containerPort,
+            pod,
+            hostIP: on === undefined || on.value === 0n ? undefined : formatAddress(on),
+          }
         }),
     )
+
+/**
+ * Flows that a change of a hostPort leaves behind: of a pod that is going those to it, of one that comes those that went elsewhere so far.
+ * @param local the host's own addresses: what is sent to another host's same port is nobody's here
+ */
+export const staleFlows = (
+  flows: readonly Flow[],
+  { family, protocol, hostPort, containerPort, pod, hostIP }: FlowPort,
+  change: { readonly gone: true } | { readonly gone: false; readonly local: ReadonlySet<string> },
+): readonly Flow[] =>
+  flows.filter(flow => {
+    if (flow.family !== family || flow.protocol !== protocol || flow.toPort !== hostPort) return false
+    if (hostIP !== undefined && flow.to !== hostIP) return false
+    const isToPod = flow.answeredBy === pod && flow.answeredByPort === containerPort
+    return change.gone ? isToPod : !isToPod && (hostIP !== undefined || change.local.has(flow.to))
+  })

@@ -1,5 +1,6 @@
-// The texts that the plugin gives to ip, tc, nft and conntrack, as tables; that the kernel takes them shows test/kernel/cni.itest.ts.
+// The texts that the plugin gives to ip, tc and nft, and which tracked flows go, as tables; that the kernel takes them shows test/kernel/cni.itest.ts.
 import t from 'tap'
+import type { Flow } from '../host/conntrack.ts'
 import { missingRoutes, podCommands, podZeroSysctls, resultOf } from './addressing.ts'
 import { bandwidthCommands, shaperCommands } from './bandwidth.ts'
 import { bridgeCommands, bridgeSysctls, pairCommands, portCommands, type ShownLink } from './bridge.ts'
@@ -7,7 +8,7 @@ import { parseConf } from './conf.ts'
 import { orphansOf } from './gc.ts'
 import { tableText } from './masq.ts'
 import { hostLinkOf, macOf, shaperOf } from './names.ts'
-import { addElements, conflictOf, portElements, removeElements, staleFlows } from './portmap.ts'
+import { addElements, conflictOf, flowPorts, portElements, removeElements, staleFlows } from './portmap.ts'
 import type { Attachment } from './store.ts'
 
 const networkOf = (more: object = {}) =>
@@ -188,17 +189,36 @@ for (const [name, ours, theirs, conflict] of [
     t.equal(conflictOf([ours], ['10.0.0.1/24'], [attachment({ ports: [theirs] })])?.mapping, conflict),
   )
 
-t.test('stale flows: none for TCP, by the port when a pod comes, by its address when it goes', async t => {
-  const ports = [mapping, { ...mapping, protocol: 'udp' as const, hostIP: '192.0.2.1' }]
-  t.same(
-    staleFlows(attachment({ ports }), false).map(argv => argv.join(' ')),
-    ['conntrack -D -f ipv4 -p udp --orig-port-dst 8080 --orig-dst 192.0.2.1'],
-  )
-  t.same(
-    staleFlows(attachment({ ports }), true).map(argv => argv.join(' ')),
-    ['conntrack -D -f ipv4 -p udp --orig-port-dst 8080 --orig-dst 192.0.2.1 --reply-src 10.0.0.2'],
-  )
+const udp = { ...mapping, protocol: 'udp' as const }
+const flow = (to: string, answeredBy: string, more: Partial<Flow> = {}): Flow => ({
+  ...{ family: 'IPv4', protocol: 'UDP', from: '192.0.2.9', fromPort: 4000, to, toPort: 8080, answeredBy },
+  answeredByPort: answeredBy === '10.0.0.2' ? 80 : 8080,
+  ...more,
 })
+const [here, elsewhere] = ['192.0.2.1', '203.0.113.7']
+const seenFlows: readonly Flow[] = [
+  flow(here, '10.0.0.2'),
+  flow(here, '10.0.0.9'),
+  flow(here, here),
+  flow(elsewhere, elsewhere),
+  flow('10.0.0.2', '10.0.0.2', { answeredByPort: 8080 }),
+  flow(here, '10.0.0.2', { toPort: 8081 }),
+  flow(here, '10.0.0.2', { protocol: 'SCTP' }),
+]
+for (const [name, hostIP, change, expected] of [
+  ['of a pod that is going, those to it', '', { gone: true }, [0]],
+  ['of a pod that comes, those that went elsewhere', '', { gone: false, local: new Set([here]) }, [1, 2]],
+  ['on one address, without asking which are local', here, { gone: false, local: new Set<string>() }, [1, 2]],
+  ['on another address, none', '192.0.2.2', { gone: false, local: new Set([here]) }, []],
+] as const)
+  t.test(`stale flows: ${name}`, async t => {
+    const [port, ...more] = flowPorts(attachment({ ports: [mapping, { ...udp, hostIP }] })).filter(it => it.family === 'IPv4')
+    t.equal(more.length, 0, 'TCP has none')
+    t.same(
+      staleFlows(seenFlows, port!, change).map(it => seenFlows.indexOf(it)),
+      expected,
+    )
+  })
 
 t.test('the table replaces itself, knows the ranges and every hostPort once', async t => {
   const text = tableText([networkOf({ nonMasqueradeCIDRs: ['10.0.0.0/8'] })], [attachment({ ports: [mapping] })])

@@ -24,10 +24,30 @@ export interface Flow {
 }
 
 export interface Conntrack {
-  /** All flows of one protocol. @throws Fault `command` when conntrack cannot be run */
-  list(family: FlowFamily, protocol: FlowProtocol): Promise<readonly Flow[]>
+  /**
+   * All flows of one protocol, or those that were sent to one port.
+   * @throws Fault `command` when conntrack cannot be run
+   */
+  list(family: FlowFamily, protocol: FlowProtocol, toPort?: number): Promise<readonly Flow[]>
   /** Removes these flows by one process; those that have ended meanwhile do not matter. @throws Fault `command` */
   remove(flows: readonly Flow[]): Promise<void>
+}
+
+/** Which flows are looked for: '' stands for every address. */
+export interface FlowTarget {
+  readonly family: FlowFamily
+  readonly protocol: FlowProtocol
+  readonly from: string
+  readonly to: string
+  readonly toPort: number
+}
+
+export interface FlowFinder {
+  /**
+   * Flows that were sent to an address and port, `most` of them at most, however many there are.
+   * @throws Fault `command` when conntrack cannot be run
+   */
+  find(target: FlowTarget, most: number): Promise<readonly Flow[]>
 }
 
 const familyName = { IPv4: 'ipv4', IPv6: 'ipv6' } as const
@@ -57,8 +77,9 @@ const toRemoval = ({ family, protocol, from, fromPort, to, toPort }: Flow): stri
 
 /** Talks to conntrack through the given exec. */
 export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
-  list: async (family, protocol) => {
-    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase()]
+  list: async (family, protocol, toPort) => {
+    const port = toPort === undefined ? [] : ['--orig-port-dst', String(toPort)]
+    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase(), ...port]
     const { exitCode, stdout, stderr } = await exec.try(argv)
     if (exitCode !== 0) throw new Fault('command', `${argv.join(' ')}: ${stderr.trim()}`)
     return stdout.split('\n').flatMap(text => parseFlow(text, family, protocol) ?? [])
@@ -76,5 +97,22 @@ export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
     } finally {
       await rm(folder, { recursive: true, force: true })
     }
+  },
+})
+
+/** Looks for single flows, and stops looking when there are enough. */
+export const createFlowFinder = (exec: Pick<Exec, 'watch'>): FlowFinder => ({
+  find: async ({ family, protocol, from, to, toPort }, most) => {
+    const flows: Flow[] = []
+    const given = [from === '' ? [] : ['--orig-src', from], to === '' ? [] : ['--orig-dst', to]].flat()
+    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase(), ...given]
+    const looking = exec.watch([...argv, '--orig-port-dst', String(toPort)], text => {
+      const flow = flows.length < most ? parseFlow(text, family, protocol) : undefined
+      if (flow !== undefined) flows.push(flow)
+      if (flows.length === most) looking.stop()
+    })
+    const { exitCode, stderr } = await looking.ended
+    if (exitCode !== 0 && flows.length < most) throw new Fault('command', `${argv.join(' ')}: ${stderr.trim()}`)
+    return flows
   },
 })

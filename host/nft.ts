@@ -46,3 +46,38 @@ export const createNft = (exec: Pick<Exec, 'try'>, { timeoutMs = 60_000 }: NftOp
   check: async text => void accept(await exec.try(['nft', '-c', '-f', '-'], { input: text, timeoutMs }), 'accept a text'),
   list: async args => accept(await exec.try(['nft', ...args], { timeoutMs }), args.join(' ')),
 })
+
+/** One element of a set or map, by the text of its key. */
+export interface ElementName {
+  readonly set: string
+  readonly key: string
+}
+
+export interface NftElements {
+  /**
+   * What the kernel has of these elements, in order: the element as nft prints it, undefined for one that is not there. Asks for
+   * each by its key (`nft get element`) and lists nothing; one process when all are there, and one more for each that is not.
+   * @param table `ip nodelet-proxy`
+   * @throws Fault `kernel-refused` when nft fails for another reason than that something is not there
+   */
+  find(table: string, wanted: readonly ElementName[]): Promise<readonly (string | undefined)[]>
+}
+
+const printed = /elements = \{ (.*) \}/g
+
+/** Asks nft for single elements. */
+export const createNftElements = (exec: Pick<Exec, 'try'>, { timeoutMs = 60_000 }: NftOptions = {}): NftElements => ({
+  find: async (table, wanted) => {
+    const found: (string | undefined)[] = []
+    while (found.length < wanted.length) {
+      const lines = wanted.slice(found.length).map(({ set, key }) => `get element ${table} ${set} { ${key} }`)
+      const result = await exec.try(['nft', '-f', '-'], { input: `${lines.join('\n')}\n`, timeoutMs })
+      for (const [, element] of result.stdout.matchAll(printed)) found.push(element)
+      if (result.exitCode === 0) break
+      if (!result.stderr.includes('No such file or directory')) accept(result, 'show elements')
+      // nft answers line by line and stops at the first that is not there: what it has not answered is asked again.
+      found.push(undefined)
+    }
+    return found
+  },
+})

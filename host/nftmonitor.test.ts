@@ -29,7 +29,7 @@ const start = () => {
     },
     ['ip mine', 'ip6 mine'],
     change => seen.push(change),
-    ['fleeting-'],
+    { ignore: ['fleeting-'] },
   )
   return { clock, children, seen, monitor }
 }

@@ -22,9 +22,10 @@ export const signed = (table: string, lines: readonly string[]): string => {
 
 /** As `signed`, for a transaction that replaces the table as a whole, whether it was there or not. `lines` make it anew. */
 export const signedReplacement = (table: string, lines: readonly string[]): string =>
-  signedFrom(table, [`delete table ${table}`, ...lines])
+  signedAnyhow(table, [`delete table ${table}`, ...lines])
 
-const signedFrom = (table: string, lines: readonly string[]): string =>
+/** As `signed`, for a table that may have lost its set, or may not be there. */
+export const signedAnyhow = (table: string, lines: readonly string[]): string =>
   `add table ${table}\nadd set ${table} ${signatureSet} { type mark ; }\n${signed(table, lines)}`
 
 /** Text of one transaction that makes the table when it is not there, and removes it; never fails for want of it. */
@@ -42,16 +43,37 @@ export interface ForeignChange {
 // Reports of one foreign transaction come line by line: they are told as one change.
 const gatherMs = 20
 
+/** One deletion that the kernel reports. */
+export interface Deletion {
+  readonly table: string
+  readonly kind: string
+  readonly name: string
+  /** Of an element. */
+  readonly key: string | undefined
+}
+
+/** Tells our own signs among the reports: between the two everything is ours. */
+export type Sign = (deletion: Deletion) => 'begin' | 'end' | undefined
+
+const signBySet: Sign = ({ kind, name, key }) =>
+  kind === 'element' && name === signatureSet ? (key === opening ? 'begin' : 'end') : undefined
+
+export interface WatchOptions {
+  /** The beginnings of names of sets whose elements come and go by themselves. */
+  readonly ignore?: readonly string[]
+  /** Signs of our own beside that of the set `signature`, for tables that other programs write in our name. */
+  readonly signs?: readonly Sign[]
+}
+
 /**
- * Watches tables (`ip nodelet-proxy`) until stopped. `ignore` has the beginnings of names of sets
- * whose elements come and go by themselves.
+ * Watches tables (`ip nodelet-proxy`) until stopped.
  * After a death of the child everything may have happened unseen, so each table is reported as `unknown`.
  */
 export const watchTables = (
   deps: ResidentDeps,
   tables: readonly string[],
   onForeignChange: (change: ForeignChange) => void,
-  ignore: readonly string[] = [],
+  { ignore = [], signs = [] }: WatchOptions = {},
 ): Resident => {
   const { clock, log } = deps
   const signing = new Set<string>()
@@ -82,10 +104,11 @@ export const watchTables = (
     if (found === null) return
     const [, kind = '', table = '', name = '', key] = found
     if (!tables.includes(table)) return
-    if (kind === 'element' && name === signatureSet) {
-      if (key === opening) signing.add(table)
-      else signing.delete(table)
-    } else if (
+    const deletion: Deletion = { table, kind, name, key }
+    const sign = [signBySet, ...signs].map(told => told(deletion)).find(one => one !== undefined)
+    if (sign === 'begin') signing.add(table)
+    else if (sign === 'end') signing.delete(table)
+    else if (
       !signing.has(table) &&
       !(kind === 'element' && ignore.some(prefix => name.startsWith(prefix))) &&
       !name.startsWith('__')

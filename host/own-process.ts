@@ -22,6 +22,9 @@ export const toOpenFilesLimit = (limits: string | undefined): number | undefined
 /** When the machine was started, in milliseconds since the epoch; from the text of /proc/stat. */
 export const toBootTime = (stat: string): number => Number(/^btime (\d+)/m.exec(stat)?.[1] ?? 0) * 1000
 
+/** When this machine was started, in milliseconds since the epoch. */
+export const readBootTime = (): number => toBootTime(readFileSync('/proc/stat', 'utf8'))
+
 const family = (name: string, help: string, value: number | undefined, type: MetricType = 'gauge'): Family => ({
   name,
   help,

@@ -2,6 +2,7 @@
 // A backend prints what the model decided and remembers what the kernel has taken; it never lists the kernel to apply a change.
 import type { IPFamily } from '../api/types.ts'
 import type { FrontendChange } from './claims.ts'
+import type { Inspector } from './inspect-types.ts'
 import type { Frontend } from './model.ts'
 
 /** What one sync cost; pinned in tests, shown in status. */
@@ -14,6 +15,13 @@ export interface ApplyCount {
 export interface Backend {
   readonly name: string
   readonly family: IPFamily
+  /**
+   * Shows what the kernel has, for `nodelet trace` and `nodelet diff`; undefined where that cannot be asked. What a mode calls a piece
+   * is its own: an element of a map (`service-ips`, its key, its verdict), or a rule of a chain (the chain, what it matches, its target).
+   * `look` reads the book for what was written of one frontend and asks the kernel for just that; `diff` lists everything of ours and
+   * holds it against the whole book. Neither writes, nor holds up a sync.
+   */
+  readonly inspector?: Inspector
   /**
    * Brings the kernel from what was applied last to these changes. Needs a `full` that succeeded before it.
    * @throws Fault `kernel-refused`; what the kernel holds is then as before, and `full` must come next

@@ -81,3 +81,32 @@ t.test('touching all hands out every Service, changed or not', async t2 => {
   t2.equal(changes.take().length, 1)
   t2.equal(changes.take().length, 0)
 })
+
+t.test('slices of a Service are told by name, whichever came last', async t2 => {
+  const { services, endpointSlices, changes } = start()
+  services.markSynced()
+  endpointSlices.markSynced()
+  const named = (name: string) => ({ ...slice('IPv4', { a: ready }), metadata: { ...slice('IPv4', {}).metadata, name } })
+  for (const name of ['b', 'c', 'a', 'b']) endpointSlices.put(named(name))
+  t2.same(
+    changes.take()[0]?.after.slices.map(({ metadata }) => metadata.name),
+    ['a', 'b', 'c'],
+  )
+})
+
+t.test('slices of another program, and of headless Services, belong to nobody', async t2 => {
+  const { services, endpointSlices, changes } = start()
+  services.markSynced()
+  endpointSlices.markSynced()
+  services.put(service('IPv4'))
+  for (const label of ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless']) {
+    const own = slice('IPv4', { a: ready })
+    endpointSlices.put({ ...own, metadata: { ...own.metadata, name: label, labels: { ...own.metadata.labels, [label]: '' } } })
+  }
+  t2.same(changes.take()[0]?.after.slices, [])
+  endpointSlices.put({
+    ...slice('IPv4', { a: ready }),
+    metadata: { ...slice('IPv4', {}).metadata, name: 'service.kubernetes.io/headless' },
+  })
+  t2.equal(changes.take()[0]?.after.slices.length, 1, 'until the label goes')
+})

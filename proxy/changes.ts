@@ -4,6 +4,7 @@
 import type { Source } from '../api/source.ts'
 import { keyOf } from '../api/source.ts'
 import { type EndpointSlice, type Service, serviceNameLabel } from '../api/types.ts'
+import { byText } from '../host/order.ts'
 
 export interface ServiceState {
   readonly service: Service | undefined
@@ -38,8 +39,15 @@ const nothing: ServiceState = { service: undefined, slices: [] }
 const sameState = (a: ServiceState, b: ServiceState): boolean =>
   a.service === b.service && a.slices.length === b.slices.length && a.slices.every(slice => b.slices.includes(slice))
 
+const byName = (a: EndpointSlice, b: EndpointSlice): number => byText(a.metadata.name, b.metadata.name)
+
+// Slices that kube-proxy does not watch: another program routes them, or nobody does.
+const notOurs = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless']
+
 const ownerOf = (slice: EndpointSlice): string | undefined => {
-  const name = slice.metadata.labels?.[serviceNameLabel]
+  const labels = slice.metadata.labels ?? {}
+  if (notOurs.some(label => label in labels)) return undefined
+  const name = labels[serviceNameLabel]
   return name === undefined || name === '' ? undefined : `${slice.metadata.namespace ?? ''}/${name}`
 }
 
@@ -65,7 +73,8 @@ export const createChanges = (deps: {
   }
   const put = (slice: EndpointSlice, old: EndpointSlice | undefined) => (state: ServiceState) => ({
     ...state,
-    slices: [...state.slices.filter(other => other !== old), slice],
+    // By name, whenever each came: of two that say different things of one endpoint the same one counts after a restart.
+    slices: [...state.slices.filter(other => other !== old), slice].sort(byName),
   })
   const drop = (old: EndpointSlice) => (state: ServiceState) => ({
     ...state,

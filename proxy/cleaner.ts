@@ -1,47 +1,88 @@
 // Removes tracked flows that a change of Services has made wrong, once the new rules stand. flows.ts says which; this file asks the
-// kernel and counts. The first time nothing is known of what was before, and every flow to a Service is looked at.
+// kernel and counts. The first time nothing is known of what was before, and every flow to a Service is looked at; what could not be
+// removed is tried again with the next change, but not while conntrack has just failed.
 import type { IPFamily } from '../api/types.ts'
+import type { Clock } from '../host/clock.ts'
 import type { Conntrack } from '../host/conntrack.ts'
 import type { Log } from '../host/log.ts'
 import type { FrontendChange } from './claims.ts'
 import { type FlowRule, staleFlows, toFlowRule, toReconcileRule } from './flows.ts'
-import type { Frontend } from './model.ts'
+import { type Frontend, frontendKey } from './model.ts'
 
 export interface Cleaner {
   /** Takes note of what will be written. */
   note(changes: readonly FrontendChange[]): void
-  /** Removes what is wrong now, of families whose rules stand; failures are logged and not repeated. */
-  clean(standing: readonly IPFamily[], frontends: () => Iterable<Frontend>, nodeIPs: readonly string[]): Promise<void>
+  /** Removes what is wrong now, of families whose rules stand; failures are logged once and tried again later. */
+  clean(standing: readonly IPFamily[], frontends: () => Iterable<Frontend>): Promise<void>
   /** How many flows were removed since the start. */
   removed(family: IPFamily): number
 }
 
+export interface CleanerDeps {
+  readonly conntrack: Conntrack
+  /** Addresses of this node that serve node ports. */
+  readonly nodeAddresses: () => readonly string[]
+  readonly clock: Pick<Clock, 'monotonic'>
+  readonly log: Log
+}
+
+type Kind = Pick<FlowRule, 'family' | 'protocol'>
+
+const restMs = 10_000
+// Beyond it, looking at everything once is less than remembering what to look at.
+const mostRules = 10_000
+
+const reconcileRules = (frontends: Iterable<Frontend>): Map<string, FlowRule> =>
+  new Map(
+    Iterator.from(frontends).flatMap(frontend => {
+      const rule = toReconcileRule(frontend)
+      return rule === undefined ? [] : [[frontendKey(rule), rule] as const]
+    }),
+  )
+
 /** Nothing is noted before the first cleaning, which looks at everything. */
-export const createCleaner = ({ conntrack, log }: { conntrack: Conntrack; log: Log }): Cleaner => {
-  let rules: readonly FlowRule[] | undefined
+export const createCleaner = ({ conntrack, nodeAddresses, clock, log }: CleanerDeps): Cleaner => {
+  let pending: Map<string, FlowRule> | undefined
   const removed = new Map<IPFamily, number>()
+  let failedAt: number | undefined
+
+  const cleanKind = async ({ family, protocol }: Kind, rules: readonly FlowRule[]): Promise<void> => {
+    const stale = staleFlows(await conntrack.list(family, protocol), rules, new Set(nodeAddresses()))
+    await conntrack.remove(stale)
+    removed.set(family, (removed.get(family) ?? 0) + stale.length)
+    if (stale.length > 0) log.debug({ family, protocol, flows: stale.length }, 'removed flows to endpoints that are gone')
+  }
+  const fail = (error: unknown, kind: Kind) => {
+    const say = failedAt === undefined ? log.warn : log.debug
+    say.call(log, { err: error, ...kind }, 'stale flows could not be removed; clients may go on to endpoints that are gone')
+    failedAt = clock.monotonic()
+  }
   return {
     removed: family => removed.get(family) ?? 0,
     note: changes => {
-      if (rules === undefined) return
-      const more = changes.flatMap(change => toFlowRule(change) ?? [])
-      if (more.length > 0) rules = [...rules, ...more]
+      for (const change of changes) {
+        const rule = pending && toFlowRule(change, pending.get(change.key))
+        if (rule === undefined) pending?.delete(change.key)
+        else pending?.set(change.key, rule)
+      }
+      if (pending !== undefined && pending.size > mostRules) pending = undefined
     },
-    clean: async (standing, frontends, nodeIPs) => {
-      const all = rules ?? [...frontends()].flatMap(frontend => toReconcileRule(frontend) ?? [])
+    clean: async (standing, frontends) => {
+      pending ??= reconcileRules(frontends())
+      const rules = pending
+      if (rules.size === 0 || (failedAt !== undefined && clock.monotonic() - failedAt < restMs)) return
       // A flow may only go when a new one cannot take the old way.
-      const ripe = all.filter(({ family }) => standing.includes(family))
-      rules = all.filter(({ family }) => !standing.includes(family))
-      const kinds = new Map(ripe.map(({ family, protocol }) => [`${family} ${protocol}`, { family, protocol }]))
-      for (const { family, protocol } of kinds.values())
+      const ripe = [...rules.values()].filter(({ family }) => standing.includes(family))
+      let failed = false
+      for (const [, kind] of Map.groupBy(ripe, ({ family, protocol }) => `${family} ${protocol}`))
         try {
-          const stale = staleFlows(await conntrack.list(family, protocol), ripe, new Set(nodeIPs))
-          await conntrack.remove(stale)
-          removed.set(family, (removed.get(family) ?? 0) + stale.length)
-          if (stale.length > 0) log.debug({ family, protocol, flows: stale.length }, 'removed flows to endpoints that are gone')
+          await cleanKind(kind[0]!, kind)
+          for (const rule of kind) rules.delete(frontendKey(rule))
         } catch (error) {
-          log.warn({ err: error, family, protocol }, 'stale flows could not be removed')
+          fail(error, { family: kind[0]!.family, protocol: kind[0]!.protocol })
+          failed = true
         }
+      if (!failed && ripe.length > 0) failedAt = undefined
     },
   }
 }

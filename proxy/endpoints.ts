@@ -43,22 +43,43 @@ const toInfo = (endpoint: Endpoint, ip: string, port: number, nodeName: string):
 
 const rank = ({ ready, serving }: EndpointInfo): number => (ready ? 2 : serving ? 1 : 0)
 
-/** The endpoints of one Service port, each address and port once; of two that say different things the healthier one counts. */
-export const toEndpoints = (slices: readonly EndpointSlice[], ref: PortRef, nodeName: string): readonly EndpointInfo[] => {
-  const found = new Map<string, EndpointInfo>()
-  for (const slice of slices) {
-    if (slice.addressType !== ref.family) continue
-    for (const { name = '', protocol = 'TCP', port } of slice.ports ?? []) {
-      if (port === undefined || name !== ref.name || protocol !== ref.protocol) continue
-      for (const endpoint of slice.endpoints ?? []) {
-        const ip = canonicalAddress(endpoint.addresses[0] ?? '', ref.family)
-        if (ip === undefined) continue
-        const info = toInfo(endpoint, ip, port, nodeName)
-        const key = `${ip} ${port}`
-        const other = found.get(key)
-        if (other === undefined || rank(other) < rank(info)) found.set(key, info)
-      }
+/** Who serves a port of a Service, by the port's name and protocol: a Service may have tens of thousands of ports. */
+export type PortIndex = ReadonlyMap<string, readonly { readonly port: number; readonly endpoints: EndpointSlice['endpoints'] }[]>
+
+const portKey = ({ name, protocol }: Pick<PortRef, 'name' | 'protocol'>): string => `${protocol} ${name}`
+
+/** Slices of one family with their ports at hand; others are passed over. */
+export const indexPorts = (slices: readonly EndpointSlice[], family: IPFamily): PortIndex => {
+  const index = new Map<string, { readonly port: number; readonly endpoints: EndpointSlice['endpoints'] }[]>()
+  for (const { addressType, ports, endpoints } of slices) {
+    if (addressType !== family) continue
+    for (const { name = '', protocol = 'TCP', port } of ports ?? []) {
+      if (port === undefined) continue
+      const key = portKey({ name, protocol })
+      const entry = { port, endpoints: endpoints ?? [] }
+      const known = index.get(key)
+      if (known === undefined) index.set(key, [entry])
+      else known.push(entry)
     }
   }
+  return index
+}
+
+/** The endpoints of one Service port, each address and port once; of two that say different things the healthier one counts. */
+export const endpointsAt = (index: PortIndex, ref: PortRef, nodeName: string): readonly EndpointInfo[] => {
+  const found = new Map<string, EndpointInfo>()
+  for (const { port, endpoints } of index.get(portKey(ref)) ?? [])
+    for (const endpoint of endpoints) {
+      const ip = canonicalAddress(endpoint.addresses[0] ?? '', ref.family)
+      if (ip === undefined) continue
+      const info = toInfo(endpoint, ip, port, nodeName)
+      const key = `${ip} ${port}`
+      const other = found.get(key)
+      if (other === undefined || rank(other) < rank(info)) found.set(key, info)
+    }
   return [...found.values()]
 }
+
+/** As endpointsAt, for somebody who asks for one port only. */
+export const toEndpoints = (slices: readonly EndpointSlice[], ref: PortRef, nodeName: string): readonly EndpointInfo[] =>
+  endpointsAt(indexPorts(slices, ref.family), ref, nodeName)

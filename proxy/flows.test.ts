@@ -89,6 +89,34 @@ const rows: readonly Row[] = [
 ]
 for (const [name, given, flows, expected] of rows) t.test(name, async t2 => t2.same(stale(toFlowRule(given), flows), expected))
 
+t.test('of loopback only what was sent on is ours', async t2 => {
+  const loopback = ['10.1.0.1', '127.0.0.1'].map(ip =>
+    flow('127.0.0.1', ip, { toPort: 30_053, answeredByPort: ip === '127.0.0.1' ? 30_053 : 5353 }),
+  )
+  t2.same(stale(toFlowRule(change(nodePort(['10.1.0.1'], 30_053), undefined)), loopback), ['10.1.0.1'])
+  t2.same(stale(toFlowRule(change(undefined, nodePort(['10.1.0.2'], 30_053))), loopback), [])
+  t2.same(stale(toReconcileRule(nodePort(['10.1.0.2'], 30_053)), loopback), [])
+})
+
+const earlier = toFlowRule(change(frontend(['10.1.0.1']), frontend(['10.1.0.2'])))
+const later: readonly (readonly [string, FlowRule | undefined, FrontendChange, readonly string[]])[] = [
+  [
+    'two changes before the rules stood count together',
+    earlier,
+    change(frontend(['10.1.0.2']), undefined),
+    ['10.1.0.1', '10.1.0.2'],
+  ],
+  ['an endpoint that came back is not gone', earlier, change(frontend(['10.1.0.2']), frontend(['10.1.0.1', '10.1.0.2'])), []],
+  [
+    'nor is it after a start',
+    toReconcileRule(frontend(['10.1.0.2'])),
+    change(frontend(['10.1.0.2']), frontend(['10.1.0.1'])),
+    ['10.1.0.2', '10.96.0.1'],
+  ],
+]
+for (const [name, before, then, expected] of later)
+  t.test(name, async t2 => t2.same(stale(toFlowRule(then, before), toCluster), expected))
+
 t.test('TCP flows are left to TCP', async t2 => {
   t2.equal(toFlowRule(change(frontend(['10.1.0.1'], { protocol: 'TCP' }), undefined)), undefined)
 })

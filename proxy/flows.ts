@@ -21,15 +21,21 @@ export interface FlowRule {
 const names = (frontend: Frontend | undefined): ReadonlySet<string> =>
   new Set(frontend?.serving.map(({ ip, port }) => `${ip} ${port}`) ?? [])
 
-/** The rule that follows from a change, or undefined when no flow can be wrong. */
-export const toFlowRule = ({ before, after }: FrontendChange): FlowRule | undefined => {
+/**
+ * The rule that follows from a change, or undefined when no flow can be wrong.
+ * @param earlier a rule of the same frontend that has not been carried out yet; endpoints that have come back since are not gone
+ */
+export const toFlowRule = ({ before, after }: FrontendChange, earlier?: FlowRule): FlowRule | undefined => {
   const frontend = after ?? before
   if (frontend === undefined || frontend.protocol === 'TCP') return undefined
-  const now = names(after)
-  const these = names(before).difference(now)
-  const untranslated = now.size > 0 && (before === undefined || before.serving.length === 0)
-  if (these.size === 0 && !untranslated) return undefined
   const { family, protocol, ip, port } = frontend
+  const now = names(after)
+  const untranslated = now.size > 0 && (earlier?.untranslated === true || before === undefined || before.serving.length === 0)
+  if (earlier !== undefined && 'others' in earlier.gone && now.size > 0)
+    return { family, protocol, ip, port, gone: { others: now }, untranslated }
+  const left = earlier !== undefined && 'these' in earlier.gone ? earlier.gone.these : new Set<string>()
+  const these = names(before).union(left).difference(now)
+  if (these.size === 0 && !untranslated) return undefined
   return { family, protocol, ip, port, gone: { these }, untranslated }
 }
 
@@ -40,7 +46,10 @@ export const toReconcileRule = (frontend: Frontend): FlowRule | undefined => {
   return { family, protocol, ip, port, gone: { others: names(frontend) }, untranslated: true }
 }
 
-/** Flows that one of the rules finds wrong. A node port means flows to one of `nodeIPs` only. */
+// Loopback serves node ports in some modes; whatever else is there is other software's, and so only what we sent on is looked at.
+const isLoopback = (ip: string): boolean => ip.startsWith('127.') || ip === '::1'
+
+/** Flows that one of the rules finds wrong. A node port means flows to one of `nodeIPs` only, and what we sent on from loopback. */
 export const staleFlows = (flows: readonly Flow[], rules: readonly FlowRule[], nodeIPs: ReadonlySet<string>): readonly Flow[] => {
   const byKey = new Map<string, FlowRule[]>()
   for (const rule of rules) {
@@ -49,15 +58,20 @@ export const staleFlows = (flows: readonly Flow[], rules: readonly FlowRule[], n
     if (list === undefined) byKey.set(key, [rule])
     else list.push(rule)
   }
-  const find = (flow: Flow) => [
-    ...(byKey.get(frontendKey({ ...flow, ip: flow.to, port: flow.toPort })) ?? []),
-    ...(nodeIPs.has(flow.to) ? (byKey.get(frontendKey({ ...flow, ip: '', port: flow.toPort })) ?? []) : []),
-  ]
+  const find = (flow: Flow) => {
+    const own = byKey.get(frontendKey({ ...flow, ip: flow.to, port: flow.toPort })) ?? []
+    const mayBeNodePort = nodeIPs.has(flow.to) || isLoopback(flow.to)
+    const ofPort = mayBeNodePort ? (byKey.get(frontendKey({ ...flow, ip: '', port: flow.toPort })) ?? []) : []
+    return [...own, ...(isLoopback(flow.to) ? ofPort.filter(({ gone }) => 'these' in gone && !isPlain(flow)) : ofPort)]
+  }
   return flows.filter(flow => find(flow).some(rule => isStale(flow, rule)))
 }
 
+/** Nobody sent it on to another address. */
+const isPlain = (flow: Flow): boolean => flow.answeredBy === flow.to && flow.answeredByPort === flow.toPort
+
 const isStale = (flow: Flow, { gone, untranslated }: FlowRule): boolean => {
-  if (flow.answeredBy === flow.to && flow.answeredByPort === flow.toPort) return untranslated
+  if (isPlain(flow)) return untranslated
   const endpoint = `${flow.answeredBy} ${flow.answeredByPort}`
   return 'these' in gone ? gone.these.has(endpoint) : !gone.others.has(endpoint)
 }

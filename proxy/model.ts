@@ -3,7 +3,7 @@
 // Follows kube-proxy (k8s.io: Virtual IPs and Service Proxies). Backends print these values and decide nothing.
 import type { EndpointSlice, IPFamily, Protocol, Service } from '../api/types.ts'
 import { coversAddress } from './address.ts'
-import { type EndpointInfo, toEndpoints } from './endpoints.ts'
+import { type EndpointInfo, endpointsAt, indexPorts } from './endpoints.ts'
 import { type ServicePortInfo, toServicePorts } from './services.ts'
 import { type NodePlace, usableEndpoints } from './topology.ts'
 
@@ -66,8 +66,12 @@ export const toFrontends = (
   slices: readonly EndpointSlice[],
   family: IPFamily,
   node: NodeView,
-): readonly Frontend[] =>
-  toServicePorts(service, family).flatMap(port => portFrontends(port, toEndpoints(slices, port, node.name), node))
+): readonly Frontend[] => {
+  const ports = toServicePorts(service, family)
+  if (ports.length === 0) return []
+  const index = indexPorts(slices, family)
+  return ports.flatMap(port => portFrontends(port, endpointsAt(index, port, node.name), node))
+}
 
 const portFrontends = (port: ServicePortInfo, endpoints: readonly EndpointInfo[], node: NodeView): readonly Frontend[] => {
   const external = port.nodePort !== 0 || port.externalIPs.length > 0 || port.loadBalancerIPs.length > 0

@@ -11,7 +11,7 @@ import type { ApplyCount, Backend } from './backend.ts'
 import { createChanges, type PendingChanges, type ServiceChange } from './changes.ts'
 import { createCleaner } from './cleaner.ts'
 import { createDesired } from './desired.ts'
-import type { NodeView } from './model.ts'
+import type { Frontend, NodeView } from './model.ts'
 import { createPacer } from './pacer.ts'
 import { createProgress, type FamilyProgress } from './progress.ts'
 import { createWriter, type Written } from './writer.ts'
@@ -35,10 +35,20 @@ export interface Round {
   readonly written: readonly Written[]
   /** Families that the kernel holds all of now. */
   readonly standing: readonly IPFamily[]
+  /** How long removing stale flows took. */
+  readonly cleanedMs: number
+}
+
+/** Ports of Services whose policy keeps traffic on this node, where nobody is, though somebody is elsewhere. */
+export interface Stranded {
+  readonly internal: number
+  readonly external: number
 }
 
 export interface FamilyStatus extends FamilyProgress {
   readonly failures: number
+  /** Of them those that wrote changes and not everything. */
+  readonly partialFailures: number
   readonly staleFlowsRemoved: number
 }
 
@@ -69,6 +79,8 @@ export interface Proxier {
   /** Resolves when all changes of this moment are in the kernel. */
   settled(): Promise<void>
   status(): ProxierStatus
+  /** Looks at every frontend of the family. */
+  stranded(family: IPFamily): Stranded
 }
 
 export interface ProxierDeps {
@@ -77,6 +89,8 @@ export interface ProxierDeps {
   readonly node: NodeView
   readonly backends: readonly Backend[]
   readonly conntrack: Conntrack
+  /** Addresses that serve node ports, asked for when flows to them may be stale; without it the node's own. */
+  readonly nodeAddresses?: () => readonly string[]
   readonly clock: Clock
   readonly log: Log
   readonly slices: Slices
@@ -92,12 +106,26 @@ const total = (written: readonly Written[]): ApplyCount => ({
   operations: written.reduce((sum, { count }) => sum + count.operations, 0),
 })
 
+const toStranded = (frontends: Iterable<Frontend>): Stranded => {
+  const ports = { internal: new Set<string>(), external: new Set<string>() }
+  // Refused quietly: others could answer (model.ts).
+  for (const { kind, service, portName, lane } of frontends)
+    if (lane.to.length === 0 && lane.otherwise === 'drop')
+      ports[kind === 'cluster-ip' ? 'internal' : 'external'].add(`${service} ${portName}`)
+  return { internal: ports.internal.size, external: ports.external.size }
+}
+
 /** Starts at once; writes as soon as both sources are synced. */
 export const createProxier = (deps: ProxierDeps): Proxier => {
   const { backends, clock, log, slices, minGapMs = 2 } = deps
   const families = backends.map(({ family }) => family)
   const desired = createDesired(families, log)
-  const cleaner = createCleaner({ conntrack: deps.conntrack, log })
+  const cleaner = createCleaner({
+    conntrack: deps.conntrack,
+    nodeAddresses: () => deps.nodeAddresses?.() ?? node.ips,
+    clock,
+    log,
+  })
   const progress = createProgress(families, clock)
   let node = deps.node
   let waiters: (() => void)[] = []
@@ -117,10 +145,12 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     }
     const written = (await Promise.all(writers.map(writer => writer.write()))).filter(one => one !== undefined)
     const standing = writers.filter(({ due }) => due === undefined).map(({ family }) => family)
-    await cleaner.clean(standing, () => families.flatMap(family => [...desired.frontends(family)]), node.ips)
+    const cleaning = clock.monotonic()
+    await cleaner.clean(standing, () => families.flatMap(family => [...desired.frontends(family)]))
+    const cleanedMs = clock.monotonic() - cleaning
     syncs += 1
     progress.end(standing)
-    if (taken.length > 0 || written.length > 0) deps.onRound?.({ changes: taken, written, standing })
+    if (taken.length > 0 || written.length > 0) deps.onRound?.({ changes: taken, written, standing, cleanedMs })
     if (standing.length < writers.length) {
       waiters.push(...answering)
       return
@@ -185,12 +215,13 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
       staleFlowsRemoved: families.reduce((sum, family) => sum + cleaner.removed(family), 0),
       pending: changes.pending(),
       perFamily: Object.fromEntries(
-        writers.map(({ family, failures }): [IPFamily, FamilyStatus] => [
+        writers.map(({ family, failures, partialFailures }): [IPFamily, FamilyStatus] => [
           family,
-          { ...progress.of(family), failures, staleFlowsRemoved: cleaner.removed(family) },
+          { ...progress.of(family), failures, partialFailures, staleFlowsRemoved: cleaner.removed(family) },
         ]),
       ),
       due: Object.fromEntries(writers.flatMap(({ family, due }) => (due === undefined ? [] : [[family, due]]))),
     }),
+    stranded: family => toStranded(desired.frontends(family)),
   }
 }

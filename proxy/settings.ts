@@ -2,7 +2,7 @@
 // Names follow KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), which is read elsewhere.
 import type { ProxyConfig } from '../api/config/proxy-config.ts'
 import type { IPFamily } from '../api/types.ts'
-import { canonicalAddress, distinctRanges } from './address.ts'
+import { canonicalAddress, coversAddress, distinctRanges } from './address.ts'
 
 /** How traffic of the cluster's pods is told from other traffic (KubeProxyConfiguration.detectLocalMode). */
 export type LocalTraffic =
@@ -31,10 +31,40 @@ export const toLocalTraffic = (
   }
 }
 
+/** What the node says, as far as the rules depend on it. */
+export interface NodeFacts {
+  /** One of each family, the primary one first. */
+  readonly nodeIPs: readonly string[]
+  readonly podCIDRs: readonly string[]
+}
+
+// kube-proxy's defaults: the node's own addresses in nftables mode, all addresses in the others.
+const nodePortDefaults = { nftables: 'primary', iptables: ['0.0.0.0/0', '::/0'], ipvs: ['0.0.0.0/0', '::/0'] } as const
+
+/** What the configuration and the node together ask of the rules. */
+export const toProxySettings = (config: ProxyConfig, { nodeIPs, podCIDRs }: NodeFacts) => {
+  const { nodePortAddresses, mode, bindAddress } = config
+  // The IPVS mode masquerades by iptables, and has its settings from there.
+  const { masqueradeAll, masqueradeBit } = config[mode === 'ipvs' ? 'iptables' : mode]
+  const isBound = bindAddress !== '0.0.0.0' && bindAddress !== '::'
+  const otherFamily = nodeIPs.filter(ip => ip.includes(':') !== bindAddress.includes(':'))
+  return {
+    nodeIPs: isBound ? [bindAddress, ...otherFamily] : nodeIPs,
+    nodePortAddresses: nodePortAddresses.length === 0 ? nodePortDefaults[mode] : toNodePortAddresses(nodePortAddresses),
+    localTraffic: toLocalTraffic(config, podCIDRs),
+    masqueradeAll,
+    masqueradeBit,
+    localhostNodePorts: mode === 'iptables' && config.iptables.localhostNodePorts,
+  } satisfies Partial<ProxySettings>
+}
+
+const toNodePortAddresses = (given: readonly string[]): ProxySettings['nodePortAddresses'] =>
+  given.includes('primary') ? 'primary' : given
+
 export interface ProxySettings {
   /** The node's own addresses, of both families. */
   readonly nodeIPs: readonly string[]
-  /** `primary`: the node's own addresses serve node ports; else every local address in these ranges. Loopback never does. */
+  /** `primary`: the node's own addresses serve node ports; else every local address in these ranges. Loopback: see localhostNodePorts. */
   readonly nodePortAddresses: 'primary' | readonly string[]
   readonly localTraffic: LocalTraffic
   readonly masqueradeAll: boolean
@@ -42,6 +72,8 @@ export interface ProxySettings {
   readonly masqueradeBit: number
   /** Drops TCP packets of pods that conntrack cannot place, before they reach a client with an endpoint's address on them. */
   readonly dropInvalid: boolean
+  /** Node ports answer on 127.0.0.1 too, where their addresses cover it. Only the iptables mode can do that, and only for IPv4. */
+  readonly localhostNodePorts: boolean
 }
 
 export const defaultSettings: ProxySettings = {
@@ -51,6 +83,7 @@ export const defaultSettings: ProxySettings = {
   masqueradeAll: false,
   masqueradeBit: 14,
   dropInvalid: true,
+  localhostNodePorts: false,
 }
 
 /** The mask of the masquerade mark as nft prints it. */
@@ -62,6 +95,19 @@ export const nodePortRanges = (settings: ProxySettings, family: IPFamily): reado
   settings.nodePortAddresses === 'primary'
     ? [...new Set(settings.nodeIPs.map(ip => canonicalAddress(ip, family)).filter(ip => ip !== undefined))]
     : distinctRanges(settings.nodePortAddresses, family)
+
+/** Whether node ports are to answer on 127.0.0.1. */
+export const servesLoopback = (settings: ProxySettings): boolean =>
+  settings.localhostNodePorts && coversAddress(nodePortRanges(settings, 'IPv4'), '127.0.0.1', 'IPv4')
+
+/** Those of the host's addresses that serve node ports. */
+export const servingAddresses = (
+  { nodePortAddresses, nodeIPs }: Pick<ProxySettings, 'nodePortAddresses' | 'nodeIPs'>,
+  local: () => readonly string[],
+): readonly string[] =>
+  nodePortAddresses === 'primary'
+    ? nodeIPs
+    : local().filter(ip => coversAddress(nodePortAddresses, ip, ip.includes(':') ? 'IPv6' : 'IPv4'))
 
 /** Pod ranges of one family; empty when pods are told by other means. */
 export const podRanges = ({ localTraffic }: ProxySettings, family: IPFamily): readonly string[] =>

@@ -52,3 +52,13 @@ t.test('one that has no such module is told of, and the other settings are made'
   t.match(lines.join(''), /"warn".*br_netfilter.*pods of one bridge may not reach each other/)
   t.equal(await read(forwarding), '1')
 })
+
+t.test('loopback is opened to routing only where node ports are to answer there', async t => {
+  const loopback = 'net/ipv4/conf/all/route_localnet'
+  const { root, read } = await kernel(t.testdir(), { [bridge]: '1', [loopback]: '0' })
+  const { exec } = modules(async () => undefined)
+  await prepareSysctls({ exec, log: silentLog }, root)
+  t.equal(await read(loopback), '0')
+  await prepareSysctls({ exec, log: silentLog, servesLoopback: true }, root)
+  t.equal(await read(loopback), '1')
+})

@@ -1,5 +1,5 @@
 // The kernel settings that Service routing needs, and the module that has those of bridges. Where a setting is read-only, a warning
-// names it and what will not work. Never sets route_localnet: node ports on loopback are not served (kube-proxy's nftables mode neither).
+// names it and what will not work. Sets route_localnet only where node ports are to answer on loopback, as kube-proxy's iptables mode does.
 
 import { access, readFile, writeFile } from 'node:fs/promises'
 import { isErrno } from '../host/errno.ts'
@@ -28,6 +28,12 @@ const settings: readonly Setting[] = [
   },
 ]
 
+const loopback: Setting = {
+  path: 'net/ipv4/conf/all/route_localnet',
+  value: '1',
+  without: 'node ports do not answer on 127.0.0.1',
+}
+
 const exists = (path: string): Promise<boolean> =>
   access(path).then(
     () => true,
@@ -45,13 +51,17 @@ const loadBridgeModule = async (exec: Pick<Exec, 'run'>, log: Log): Promise<void
   }
 }
 
+export interface PrepareDeps {
+  readonly exec: Pick<Exec, 'run'>
+  readonly log: Log
+  /** Node ports are to answer on 127.0.0.1. */
+  readonly servesLoopback?: boolean
+}
+
 /** Brings the settings to what routing needs; a setting that the kernel does not have or that stands already is passed over. */
-export const prepareSysctls = async (
-  { exec, log }: { readonly exec: Pick<Exec, 'run'>; readonly log: Log },
-  root = '/proc/sys',
-): Promise<void> => {
+export const prepareSysctls = async ({ exec, log, servesLoopback = false }: PrepareDeps, root = '/proc/sys'): Promise<void> => {
   if (!(await exists(`${root}/net/bridge`))) await loadBridgeModule(exec, log)
-  for (const { path, value, without } of settings) {
+  for (const { path, value, without } of servesLoopback ? [...settings, loopback] : settings) {
     const file = `${root}/${path}`
     try {
       if ((await readFile(file, 'utf8')).trim() === value) continue

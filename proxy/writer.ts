@@ -18,6 +18,8 @@ export interface Writer {
   /** Why everything must be written; undefined when changes will do. */
   readonly due: string | undefined
   readonly failures: number
+  /** Of them those that wrote changes and not everything. */
+  readonly partialFailures: number
   readonly fullSyncs: number
   readonly lastFailure: string | undefined
   demand(reason: string): void
@@ -41,6 +43,7 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
   const { family } = backend
   let due: string | undefined = 'start'
   let failures = 0
+  let partialFailures = 0
   let fullSyncs = 0
   let lastFailure: string | undefined
   // Told by the timer itself: one that fires a moment early by the clock must not find the pause still going on, and never come again.
@@ -75,6 +78,9 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
     get failures() {
       return failures
     },
+    get partialFailures() {
+      return partialFailures
+    },
     get fullSyncs() {
       return fullSyncs
     },
@@ -93,6 +99,7 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
         const count = await (due === undefined ? backend.apply(changes) : writeAll(due))
         return { family, full, count, durationMs: clock.monotonic() - began }
       } catch (error) {
+        if (!full) partialFailures += 1
         fail(error)
         return undefined
       }

@@ -101,7 +101,8 @@ export interface AgentConfig {
   /** Directories that are not given are found out from the runtime. */
   readonly cni: { readonly mode: Mode; readonly binDir?: string; readonly confDir?: string }
   readonly standalone: { readonly serviceCIDRs: readonly string[]; readonly nodePortRange: PortRange }
-  readonly proxy: { readonly mode: Mode; readonly config: ProxyConfig }
+  /** `isGiven`: by a file; without one the configuration is that of kube-proxy's defaults. */
+  readonly proxy: { readonly mode: Mode; readonly config: ProxyConfig; readonly isGiven: boolean }
   /** What is kept on the disk, for root alone, so that pods start while the apiserver is away. */
   readonly offline: { readonly pods: boolean; readonly secrets: boolean }
 

@@ -59,7 +59,7 @@ t.test("with no flag at all the defaults are KubeletConfiguration's, not those o
     stateDir: '/var/lib/nodelet',
     cni: { mode: 'auto' },
     standalone: { serviceCIDRs: ['10.96.0.0/16'], nodePortRange: { first: 30_000, last: 32_767 } },
-    proxy: { mode: 'auto', config: { mode: 'nftables' } },
+    proxy: { mode: 'auto', config: { mode: 'nftables' }, isGiven: false },
     verbosity: 0,
     cleanup: false,
   })
@@ -211,16 +211,15 @@ t.test('what has no place upstream comes from a NodeletConfiguration', async t =
     stateDir: '/st',
     cni: { mode: 'disabled', binDir: '/b' },
     standalone: { serviceCIDRs: ['10.0.0.0/24', 'fd00::/112'], nodePortRange: { first: 1000, last: 2000 } },
-    proxy: { mode: 'enabled', config: { mode: 'nftables', clusterCIDRs: ['10.244.0.0/16'] } },
+    proxy: { mode: 'enabled', config: { mode: 'ipvs', clusterCIDRs: ['10.244.0.0/16'] }, isGiven: true },
   })
 })
 
-t.test('a proxy mode that is not there, or not given, is a warning', async t => {
+t.test('a proxy mode that is not given is a warning', async t => {
   const proxy = (mode: string) =>
     load(['--pod-manifest-path=/m', '--proxy-config=/p'], {
       '/p': `apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: "${mode}"\n`,
     })
-  t.match((await proxy('ipvs')).warnings, [/ipvs is not there yet: nftables is used/])
   t.match((await proxy('')).warnings, [/no proxy mode is given: nftables is used/])
   t.same((await proxy('nftables')).warnings, [])
 })

@@ -273,7 +273,7 @@ export const loadAgentConfig = async (argv: readonly string[], deps: ConfigDeps)
     ...resourcesOf(kubelet, given),
     ...containersOf(options, kubelet),
     ...nodelet,
-    proxy: { ...nodelet.proxy, config: proxy.config },
+    proxy: { ...nodelet.proxy, config: proxy.config, isGiven: options['proxy-config'] !== undefined },
     verbosity: kubelet.logging.verbosity,
     cleanup: options.cleanup ?? false,
     kubelet,

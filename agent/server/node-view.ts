@@ -21,6 +21,8 @@ export interface Visible {
   readonly endpointSlices: Source<EndpointSlice>
   /** What is wrong with Services. */
   problems(): readonly Problem[]
+  readonly trace: NodeView['trace']
+  readonly diff: NodeView['diff']
   readonly machinery: Machinery
   readonly runtime: Cri
 }
@@ -28,7 +30,7 @@ export interface Visible {
 /** The daemon as its socket shows it. */
 export const createView = (
   config: AgentConfig,
-  { manifests, live, timeline, services, endpointSlices, problems, machinery, runtime }: Visible,
+  { manifests, live, timeline, services, endpointSlices, problems, trace, diff, machinery, runtime }: Visible,
 ): NodeView => ({
   pods: live.list,
   gonePods: timeline.gone,
@@ -44,6 +46,8 @@ export const createView = (
     })),
     ...problems(),
   ],
+  trace,
+  diff,
   timeline: timeline.of,
   logFolder: pod => join(config.podLogsDir, podLogFolder(pod)),
 })

@@ -7,6 +7,7 @@ import { describe, Fault, type FaultCode, isFault } from '../../host/fault.ts'
 import { toText } from '../timeline-text.ts'
 import { findPod } from './find.ts'
 import { serveLog } from './log-route.ts'
+import { toTraceQuery } from './trace-query.ts'
 import type { NodeView } from './view.ts'
 import type { ErrorBody, List } from './wire.ts'
 
@@ -64,6 +65,7 @@ export const route = async (request: IncomingMessage, response: ServerResponse, 
     throw new Fault('unsupported', `${request.method} ${pathname} is not supported`, { retry: 'never' })
   const whole = wholes[pathname]
   if (whole !== undefined) return sendJson(response, 200, await whole(deps.view))
+  if (pathname === '/v1/trace') return routeTrace(searchParams, request, response, deps)
   if (pathname === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok\n')
   const asked = podPath(pathname)
   if (asked === undefined) throw new Fault('not-found', `no such path: ${pathname}`, { retry: 'never' })
@@ -76,6 +78,24 @@ const wholes: Readonly<Record<string, (view: NodeView) => object | Promise<objec
   '/v1/endpoints': view => toList(view.endpointSlices(), 'discovery.k8s.io/v1', 'EndpointSlice'),
   '/v1/node': async view => ({ apiVersion: 'v1', kind: 'Node', ...(await view.node()) }),
   '/v1/problems': view => ({ items: view.problems() }),
+  '/v1/diff': view => view.diff(),
+}
+
+/** Words for those who ask for text, values for others. */
+const sendEither = (request: IncomingMessage, response: ServerResponse, text: string, body: object): void => {
+  if (request.headers.accept?.includes('text/plain'))
+    response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' }).end(text)
+  else sendJson(response, 200, body)
+}
+
+const routeTrace = async (
+  query: URLSearchParams,
+  request: IncomingMessage,
+  response: ServerResponse,
+  { view }: RouteDeps,
+): Promise<void> => {
+  const { text, body } = await view.trace(toTraceQuery(query, view.pods()))
+  sendEither(request, response, text, body)
 }
 
 const routePod = async (
@@ -91,10 +111,7 @@ const routePod = async (
     const pod = findPod([...view.pods(), ...view.gonePods()], namespace, name)
     const timeline = view.timeline(pod.metadata.uid ?? '')
     const text = toText(pod, timeline, clock.now())
-    if (request.headers.accept?.includes('text/plain')) {
-      return void response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' }).end(text)
-    }
-    return sendJson(response, 200, timeline ?? { podUid: pod.metadata.uid ?? '', spans: [], dropped: 0 })
+    return sendEither(request, response, text, timeline ?? { podUid: pod.metadata.uid ?? '', spans: [], dropped: 0 })
   }
   if (action === 'exec') throw new Fault('bad-config', 'exec wants a connection that is upgraded', { retry: 'never' })
   throw new Fault('not-found', `pods have no "${action}"`, { retry: 'never' })

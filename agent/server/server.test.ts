@@ -33,6 +33,8 @@ const build = async (more: Partial<ServerDeps> & { pods?: () => readonly Pod[] }
     endpointSlices: () => [],
     node: () => ({ metadata: { name: 'n1' } }),
     problems: () => [{ since: 'now', code: 'bad-manifest', object: 'file x', message: 'broken' }],
+    trace: async query => ({ text: `${query.target}\n`, body: query }),
+    diff: async () => ({ same: true, mode: 'nftables', compared: 1, differences: [] }),
     timeline: podUid => ({ podUid, spans: [{ stage: 'seen', startedAt: 1, endedAt: 1 }], dropped: 0 }),
     logFolder: () => join(folder, 'logs'),
   }
@@ -97,6 +99,30 @@ t.test('a timeline comes as JSON and as text, also of a pod that is gone', async
     (await get(path, '/v1/pods/default/old/timeline', { accept: 'text/plain' })).body,
     /^default\/old: Running, not ready\n/,
   )
+})
+
+t.test('a trace comes as text and as values, and its caller is a pod or an address', async t => {
+  const addressed: Pod = { ...pod, status: { phase: 'Running', podIPs: [{ ip: '10.0.0.9' }] } }
+  const { path } = await build({ pods: () => [addressed] })
+  t.same(await get(path, '/v1/trace?target=web', { accept: 'text/plain' }), { status: 200, body: 'web\n' })
+  t.match((await get(path, '/v1/trace?target=web&namespace=prod&from=10.0.0.7&protocol=udp')).body, {
+    namespace: 'prod',
+    from: { name: '10.0.0.7', ips: ['10.0.0.7'] },
+    protocol: 'UDP',
+  })
+  const byPod = await get(path, '/v1/trace?target=web&from=web-n1')
+  t.match(byPod.body, { from: { name: 'pod default/web-n1', ips: ['10.0.0.9'] } })
+  for (const [query, status, message] of [
+    ['', 400, /^target is missing/],
+    ['?target=web&protocol=icmp', 400, /want one of tcp, udp, sctp$/],
+    ['?target=web&from=wbe', 404, /there is web-n1$/],
+  ] as const)
+    t.match(await get(path, `/v1/trace${query}`), { status, body: { message } })
+})
+
+t.test('what differs in the kernel comes as it was found', async t => {
+  const { path } = await build()
+  t.same((await get(path, '/v1/diff')).body, { same: true, mode: 'nftables', compared: 1, differences: [] })
 })
 
 t.test('a CNI call is handed on, and its failure told', async t => {

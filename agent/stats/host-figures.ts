@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type CgroupUsage, toPsi } from '../../host/cgroup-usage.ts'
 import type { Millis } from '../../host/clock.ts'
 import { meminfoBytes } from '../../host/machine.ts'
+import { toBootTime } from '../../host/own-process.ts'
 
 export interface HostFigures {
   /** The root cgroup's use, completed: its memory limit is what the machine has. */
@@ -44,7 +45,7 @@ export const createHostFigures = (version: 1 | 2, proc = '/proc'): HostFigures =
       }
     },
     processes: () => Number(/\d+\/(\d+)/.exec(read('loadavg'))?.[1] ?? 0),
-    bootedAt: Number(/^btime (\d+)$/m.exec(read('stat'))?.[1] ?? 0) * 1000,
+    bootedAt: toBootTime(read('stat')),
   }
 }
 

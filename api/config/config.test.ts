@@ -232,6 +232,53 @@ t.test('with a file the other flags are not looked at, and that is said', async 
   t.same(warnings, ['with --config these are taken from the file, not from flags: bindAddress'])
 })
 
+t.test('flags of 1.36 that do nothing here are taken, and that is said', async t => {
+  const flags = ['--vmodule=a=1', '--log-json-split-stream', '--log-text-info-buffer-size=1Ki', '--machine-id-file=/x']
+  const { warnings } = await loadProxyConfig(['--proxy-mode=nftables', ...flags], files({}))
+  t.match(warnings, [/^--vmodule: /, /^--log-json-split-stream: /, /^--log-text-info-buffer-size: /, /^--machine-id-file: /])
+})
+
+t.test("flags of one mode's name speak of the mode that runs", async t => {
+  const flags = ['--proxy-mode=nftables', '--masquerade-all', '--iptables-sync-period=10s', '--iptables-min-sync-period=0s']
+  const { config } = await loadProxyConfig(flags, files({}))
+  t.match(config, {
+    nftables: { masqueradeAll: true, syncPeriod: 10_000, minSyncPeriod: 1000 },
+    iptables: { masqueradeAll: true, syncPeriod: 10_000 },
+    ipvs: { syncPeriod: 30_000 },
+  })
+})
+
+for (const [name, argv, expected] of [
+  ['an empty address', ['--healthz-bind-address='], { healthzBindAddress: '', metricsBindAddress: '127.0.0.1:10249' }],
+  ['a port of 0', ['--metrics-port=0'], { healthzBindAddress: '0.0.0.0:10256', metricsBindAddress: '' }],
+  ['another port does nothing', ['--healthz-port=1'], { healthzBindAddress: '0.0.0.0:10256' }],
+] as const)
+  t.test(`a server of the proxy is turned off by ${name}`, async t => {
+    const { config, warnings } = await loadProxyConfig(['--proxy-mode=nftables', ...argv], files({}))
+    t.match(config, expected)
+    t.same(
+      warnings,
+      argv[0] === '--healthz-port=1' ? ['--healthz-port: only 0 means something; a port is given by --healthz-bind-address'] : [],
+    )
+  })
+
+t.test('what does nothing here is said, field by field, and why', async t => {
+  const { warnings } = await loadProxyConfig(
+    ['--config=f'],
+    proxyFile(
+      'mode: nftables\nclientConnection: {qps: 50, kubeconfig: /k}\nnftables: {minSyncPeriod: 2s}\niptables: {minSyncPeriod: 2s}\nenableProfiling: true\nwinkernel: {enableDSR: true}\nfeatureGates: {A: true}\n',
+    ),
+  )
+  t.match(warnings, [
+    /^clientConnection\.qps has no effect: .+/,
+    /^featureGates has no effect: .+/,
+    /^enableProfiling has no effect: .+/,
+    /^winkernel has no effect: it is for Windows$/,
+    /^nftables\.minSyncPeriod has no effect: .+/,
+  ])
+  t.equal(warnings.length, 5)
+})
+
 t.test('an IPv6 address takes its defaults with it', async t => {
   const { config } = await loadProxyConfig(
     ['--bind-address=::', '--healthz-bind-address=::1', '--proxy-mode=nftables'],
@@ -276,7 +323,7 @@ for (const [name, argv, fields, message] of [
   })
 }
 
-t.test('a mode that is not there yet runs nftables and says so', async t => {
-  t.match(chooseMode('ipvs', ['nftables']), { mode: 'nftables', warnings: [/ipvs is not there yet/] })
-  t.match(chooseMode('iptables', ['nftables', 'iptables']), { mode: 'iptables', warnings: [] })
+t.test('the mode that is asked for runs; without one nftables does, and it is said', async t => {
+  for (const mode of ['nftables', 'iptables', 'ipvs'] as const) t.same(chooseMode(mode), { mode, warnings: [] })
+  t.match(chooseMode(''), { mode: 'nftables', warnings: [/nftables is used/] })
 })

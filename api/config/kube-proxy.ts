@@ -137,7 +137,7 @@ export const withKubeProxyDefaults = (given: KubeProxyFields) => ({
     qps: given.clientConnection?.qps || 5,
     burst: given.clientConnection?.burst || 10,
   },
-  logging: { ...given.logging, format: given.logging?.format || ('text' as const), verbosity: given.logging?.verbosity ?? 0 },
+  logging: { ...given.logging, format: given.logging?.format ?? ('' as const), verbosity: given.logging?.verbosity ?? 0 },
   hostnameOverride: given.hostnameOverride ?? '',
   ...addressesOf(given),
   bindAddressHardFail: given.bindAddressHardFail ?? false,
@@ -169,16 +169,13 @@ export const withKubeProxyDefaults = (given: KubeProxyFields) => ({
 export type KubeProxyConfiguration = Readonly<ReturnType<typeof withKubeProxyDefaults>>
 export type ProxyMode = 'nftables' | 'iptables' | 'ipvs'
 
-/** The mode that runs, of those that there are, and what to say about it. */
+/** The mode that runs, and what to say about it. */
 export const chooseMode = (
   asked: KubeProxyConfiguration['mode'],
-  available: readonly ProxyMode[],
-): { readonly mode: ProxyMode; readonly warnings: readonly string[] } => {
-  if (asked === '')
-    return { mode: 'nftables', warnings: ['no proxy mode is given: nftables is used (kube-proxy would use iptables)'] }
-  if (available.includes(asked)) return { mode: asked, warnings: [] }
-  return { mode: 'nftables', warnings: [`proxy mode ${asked} is not there yet: nftables is used`] }
-}
+): { readonly mode: ProxyMode; readonly warnings: readonly string[] } =>
+  asked === ''
+    ? { mode: 'nftables', warnings: ['no proxy mode is given: nftables is used (kube-proxy would use iptables)'] }
+    : { mode: asked, warnings: [] }
 
 const isHostPort = (text: string): boolean => {
   const [, v6, v4, port] = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(text) ?? []

@@ -41,6 +41,8 @@ export interface KubeClient extends KubeApi, Pick<Presence, 'problem' | 'onBack'
 export interface KubeClientDeps {
   /** Path of the kubeconfig file. */
   readonly kubeconfig: string
+  /** Asked in place of the kubeconfig's server: kube-proxy's `--master`. */
+  readonly server?: string
   readonly clock: Clock
   readonly log: Log
   /** Runs credential plugins. */
@@ -136,8 +138,8 @@ const listPages =
  * A client for the apiserver that the kubeconfig names; reads and connects at the first call, so that a wrong file fails that one.
  * Credentials are followed: a changed file is used from the next call on, and watches end so that they are opened anew.
  */
-export const createKubeClient = ({ kubeconfig, clock, log, exec = systemExec }: KubeClientDeps): KubeClient => {
-  const connection = createConnection({ kubeconfig, clock, log, exec })
+export const createKubeClient = ({ kubeconfig, server, clock, log, exec = systemExec }: KubeClientDeps): KubeClient => {
+  const connection = createConnection({ kubeconfig, ...(server !== undefined && { server }), clock, log, exec })
   const presence = createPresence({ clock, log })
   const caller = createCaller({ connection, presence, clock })
   const closing = new AbortController()

@@ -32,6 +32,8 @@ export interface Connection {
 
 export interface ConnectionDeps {
   readonly kubeconfig: string
+  /** In place of the kubeconfig's. */
+  readonly server?: string
   readonly clock: Clock
   readonly log: Log
   readonly exec: Pick<Exec, 'run'>
@@ -62,7 +64,7 @@ const sameWire = (a: Kubeconfig, b: Kubeconfig): boolean =>
   (['ca', 'certificate', 'key'] as const).every(field => a[field]?.pem === b[field]?.pem)
 
 /** Reads nothing before the first `link`. */
-export const createConnection = ({ kubeconfig, clock, log, exec }: ConnectionDeps): Connection => {
+export const createConnection = ({ kubeconfig, server, clock, log, exec }: ConnectionDeps): Connection => {
   let held: Held | undefined
   let lookedAt = Number.NEGATIVE_INFINITY
   let looking: Promise<Held> | undefined
@@ -71,7 +73,8 @@ export const createConnection = ({ kubeconfig, clock, log, exec }: ConnectionDep
   const read = async () => {
     // Looked at before they are read for good: a change in between shows at the next look.
     const files = await fingerprint((await readKubeconfig(kubeconfig)).files)
-    const read = await readKubeconfig(kubeconfig)
+    const whole = await readKubeconfig(kubeconfig)
+    const read = server === undefined ? whole : { ...whole, server: server.replace(/\/+$/, '') }
     if (read.exec === undefined) return { config: read, files, token: read.token, expiresAt: Number.POSITIVE_INFINITY }
     const answer = await runExecPlugin(exec, read.exec, read)
     const from = `answered by ${read.exec.argv[0]}`

@@ -3,6 +3,7 @@
 
 /** The new order; each text of `wanted` once. */
 export const arrange = (before: readonly string[], wanted: readonly string[]): readonly string[] => {
+  if (before.length === 0) return wanted
   const left = new Set(wanted)
   const places: (string | undefined)[] = before.slice(0, left.size).map(text => (left.delete(text) ? text : undefined))
   // What is wanted but stood past the new end, or is new, goes into the holes in order and then to the end.

@@ -3,21 +3,33 @@
 import type { FrontendChange } from '../claims.ts'
 import type { ProxySettings } from '../settings.ts'
 import { arrange, keepSlots } from './arrange.ts'
-import { type Chain, type ChainWords, entryChains, guardChain, rememberChain } from './chains.ts'
+import {
+  type Chain,
+  type ChainWords,
+  entryChains,
+  entryName,
+  guardChain,
+  guardName,
+  rememberChain,
+  rememberName,
+} from './chains.ts'
+import { nameIn, textIn } from './edition.ts'
 import { type Element, entriesOf, ownElements, type Placed, place, sharedElements } from './elements.ts'
-import { chainLines, memoryLine, toChainWords } from './skeleton.ts'
-import { type FamilyWords, tableName } from './words.ts'
+import { chainLines, memoryLine, type Place, toChainWords } from './skeleton.ts'
+import type { Slots } from './standing.ts'
+import { tableName } from './words.ts'
 
-/** What one table holds. */
-export interface Holding {
-  readonly words: FamilyWords
+/** What one edition of the rules holds. */
+export interface Holding extends Place {
   readonly chainWords: ChainWords
   readonly placed: Map<string, Placed>
   /** How many frontends need each shared element, by `set key`. */
   readonly shared: Map<string, number>
-  readonly chains: Set<string>
+  readonly chains: Map<string, Chain>
   /** Numbers that there is a memory of clients for. */
   readonly memories: Set<number>
+  /** What remembered clients held by before this book was begun; they keep it. */
+  readonly carried: Slots
 }
 
 export interface Compiled {
@@ -25,14 +37,15 @@ export interface Compiled {
   readonly operations: number
 }
 
-/** The book of a table that holds the skeleton and no Service. */
-export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holding => ({
-  words,
-  chainWords: toChainWords(words, settings),
+/** The book of an edition that holds the skeleton and no Service. */
+export const emptyHolding = (place: Place, settings: ProxySettings, carried: Slots = new Map()): Holding => ({
+  ...place,
+  chainWords: toChainWords(place.words, settings),
   placed: new Map(),
   shared: new Map(),
-  chains: new Set(),
+  chains: new Map(),
   memories: new Set(),
+  carried,
 })
 
 interface Draft {
@@ -76,17 +89,19 @@ const share = (draft: Draft, elements: readonly Element[], delta: number): void 
   }
 }
 
+// By name first: most frontends need chains that are there, and making one to find that out costs more than all the rest.
 const needChains = (holding: Holding, draft: Draft, placed: Placed): void => {
-  const need = (chains: readonly Chain[]) => {
-    for (const chain of chains) if (!holding.chains.has(chain.name)) draft.chains.set(chain.name, chain)
+  const need = (name: string, toChains: () => readonly Chain[]) => {
+    if (holding.chains.has(name) || draft.chains.has(name)) return
+    for (const chain of toChains()) if (!holding.chains.has(chain.name)) draft.chains.set(chain.name, chain)
   }
-  const entries = entriesOf(placed)
-  if (entries.main !== undefined) need(entryChains(holding.chainWords, entries.main))
-  if (entries.inside !== undefined) need(entryChains(holding.chainWords, entries.inside))
-  const { sourceRanges } = placed.frontend
-  if (sourceRanges !== undefined) need([guardChain(holding.chainWords, sourceRanges)])
+  const { chainWords } = holding
+  const { main, inside } = entriesOf(placed)
+  for (const entry of [main, inside]) if (entry !== undefined) need(entryName(entry), () => entryChains(chainWords, entry))
+  const { sourceRanges, affinitySeconds } = placed.frontend
+  if (sourceRanges !== undefined) need(guardName(sourceRanges), () => [guardChain(chainWords, sourceRanges)])
   placed.slots.forEach((to, slot) => {
-    if (to !== undefined) need([rememberChain(holding.chainWords, slot, placed.frontend.affinitySeconds)])
+    if (to !== undefined) need(rememberName(slot, affinitySeconds), () => [rememberChain(chainWords, slot, affinitySeconds)])
   })
 }
 
@@ -109,7 +124,7 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Co
   const draft: Draft = { chains: new Map(), deletes: new Map(), adds: new Map(), shared: new Map() }
   for (const { key, after } of changes) {
     const before = holding.placed.get(key)
-    const placed = after && place({ arrange, keepSlots }, before, after)
+    const placed = after && place({ arrange, keepSlots }, before, after, holding.carried.get(key))
     if (placed !== undefined) needChains(holding, draft, placed)
     diff(draft, before === undefined ? [] : ownElements(before), placed === undefined ? [] : ownElements(placed))
     if (placed !== undefined) share(draft, sharedElements(placed), 1)
@@ -120,14 +135,15 @@ export const compile = (holding: Holding, changes: Iterable<FrontendChange>): Co
   settleShared(holding, draft)
   const newChains = [...draft.chains.values()]
   const newMemories = new Set(newChains.flatMap(({ memories = [] }) => memories)).difference(holding.memories)
-  for (const chain of newChains) holding.chains.add(chain.name)
+  for (const chain of newChains) holding.chains.set(chain.name, chain)
   for (const slot of newMemories) holding.memories.add(slot)
   return write(holding, draft, newMemories, newChains)
 }
 
-const write = ({ words }: Holding, draft: Draft, memories: ReadonlySet<number>, chains: readonly Chain[]): Compiled => {
+const write = (holding: Holding, draft: Draft, memories: ReadonlySet<number>, chains: readonly Chain[]): Compiled => {
+  const { words, edition } = holding
   const at = `${words.table} ${tableName}`
-  const lines = [...[...memories].map(slot => memoryLine(words, slot)), ...chains.flatMap(chain => chainLines(words, chain))]
+  const lines = [...[...memories].map(slot => memoryLine(words, slot)), ...chains.flatMap(chain => chainLines(holding, chain))]
   let operations = lines.length
   for (const [verb, lists] of [
     ['delete', draft.deletes],
@@ -135,7 +151,7 @@ const write = ({ words }: Holding, draft: Draft, memories: ReadonlySet<number>, 
   ] as const)
     for (const [set, texts] of lists) {
       operations += texts.length
-      lines.push(`${verb} element ${at} ${set} { ${texts.join(', ')} }`)
+      lines.push(`${verb} element ${at} ${nameIn(edition, set)} { ${textIn(edition, texts.join(', '))} }`)
     }
   return { lines, operations }
 }

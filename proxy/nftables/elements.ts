@@ -39,15 +39,23 @@ export interface Arrange {
   keepSlots(before: readonly (string | undefined)[], wanted: readonly string[]): readonly (string | undefined)[]
 }
 
-/** Places a frontend; endpoints that stay keep their numbers as far as possible. */
-export const place = ({ arrange, keepSlots }: Arrange, before: Placed | undefined, frontend: Frontend): Placed => {
+/**
+ * Places a frontend; endpoints that stay keep their numbers as far as possible.
+ * @param carried numbers that clients of a frontend without a `before` are remembered by
+ */
+export const place = (
+  { arrange, keepSlots }: Arrange,
+  before: Placed | undefined,
+  frontend: Frontend,
+  carried: Placed['slots'] = [],
+): Placed => {
   const main = targets(frontend.lane)
   const inside = targets(frontend.inside)
   return {
     frontend,
     main: arrange(before?.main ?? [], main),
     inside: arrange(before?.inside ?? [], inside),
-    slots: frontend.affinitySeconds === 0 ? [] : keepSlots(before?.slots ?? [], [...new Set([...main, ...inside])]),
+    slots: frontend.affinitySeconds === 0 ? [] : keepSlots(before?.slots ?? carried, [...new Set([...main, ...inside])]),
   }
 }
 

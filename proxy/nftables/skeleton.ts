@@ -1,6 +1,7 @@
 // The parts of our table that do not depend on any Service: sets, maps, and the hooks that look things up in them. Pure text.
 // Refusing stands in input, forward and output, as nat chains cannot reject; picking stands in nat chains, which see only the first
 // packet of a connection; whoever is remembered or masqueraded is decided on the way out.
+import { createHash } from 'node:crypto'
 import { signatureSet } from '../../host/nftmonitor.ts'
 import type { ProxySettings } from '../settings.ts'
 import { masqueradeMark, nodePortRanges, podRanges } from '../settings.ts'
@@ -14,6 +15,7 @@ import {
   setMark,
   takeMark,
 } from './chains.ts'
+import { type Edition, nameIn, textIn } from './edition.ts'
 import { type FamilyWords, tableName } from './words.ts'
 
 const ports = 'meta l4proto { tcp, udp, sctp }'
@@ -119,7 +121,8 @@ const chains = (words: ChainWords, settings: ProxySettings): readonly Chain[] =>
 }
 
 interface BaseChain extends Chain {
-  readonly hook: string
+  /** Undefined for a chain that others lead to. */
+  readonly hook: string | undefined
 }
 
 const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseChain[] => {
@@ -168,26 +171,60 @@ const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseCh
 export const memoryLine = ({ table, address }: FamilyWords, slot: number): string =>
   `add set ${table} ${tableName} ${memoryName(slot)} { type ${address} . ${address} . inet_proto . inet_service ; size 262144 ; flags dynamic,timeout ; }`
 
+/** The comment that a rule carries: nft prints rules in other words than it was given, and so they are known by this. */
+export const ruleComment = (rule: string): string => createHash('sha256').update(rule).digest('hex').slice(0, 12)
+
+/** Where a line belongs: the table, and the edition of the rules in it. */
+export interface Place {
+  readonly words: FamilyWords
+  readonly edition: Edition
+}
+
+const tableOf = ({ words }: Place): string => `${words.table} ${tableName}`
+
+const ruleLine = (place: Place, chain: string, rule: string): string =>
+  `add rule ${tableOf(place)} ${nameIn(place.edition, chain)} ${textIn(place.edition, rule)} comment "${ruleComment(rule)}"`
+
 /** nft commands that make one chain. */
-export const chainLines = (words: FamilyWords, chain: Chain, hook?: string): readonly string[] => [
-  `add chain ${words.table} ${tableName} ${chain.name}${hook === undefined ? '' : ` { ${hook} ; }`}`,
-  ...chain.rules.map(rule => `add rule ${words.table} ${tableName} ${chain.name} ${rule}`),
+export const chainLines = (place: Place, chain: Chain, hook?: string): readonly string[] => [
+  `add chain ${tableOf(place)} ${nameIn(place.edition, chain.name)}${hook === undefined ? '' : ` { ${hook} ; }`}`,
+  ...chain.rules.map(rule => ruleLine(place, chain.name, rule)),
 ]
 
-/** nft commands that make the table without any Service in it; the table must not be there. */
-export const skeletonLines = (words: FamilyWords, settings: ProxySettings): readonly string[] => {
-  const at = `${words.table} ${tableName}`
+/** What an edition holds before the first Service, by the names in the kernel; rules as they are before they are put in an edition. */
+export interface Skeleton {
+  readonly sets: readonly string[]
+  readonly chains: readonly BaseChain[]
+}
+
+/** The parts of an edition that do not depend on any Service. */
+export const skeletonOf = ({ words, edition }: Place, settings: ProxySettings): Skeleton => {
   const chainWords = toChainWords(words, settings)
+  const all = [...chains(chainWords, settings).map(chain => ({ ...chain, hook: undefined })), ...baseChains(chainWords, settings)]
+  return {
+    sets: sets(words, settings).map(text => nameIn(edition, text.split(' ')[1] ?? '')),
+    chains: all.map(chain => ({ ...chain, name: nameIn(edition, chain.name) })),
+  }
+}
+
+/** nft commands that make an edition without any Service in it; nothing of it must be there. No packet meets it before hookLines. */
+export const skeletonLines = (place: Place, settings: ProxySettings): readonly string[] => {
+  const { words, edition } = place
+  const at = tableOf(place)
   const nodeRanges = nodePortRanges(settings, words.family)
-  const inOrder = chains(chainWords, settings)
-  const based = baseChains(chainWords, settings)
+  const inOrder = chains(toChainWords(words, settings), settings)
   return [
     `add table ${at}`,
-    ...sets(words, settings).map(text => text.replace(/^(set|map) (\S+)/, (_, kind, name) => `add ${kind} ${at} ${name}`)),
-    ...(nodeRanges.length === 0 ? [] : [`add element ${at} node-port-ips { ${nodeRanges.join(', ')} }`]),
+    ...sets(words, settings).map(text =>
+      text.replace(/^(set|map) (\S+)/, (_, kind, name) => `add ${kind} ${at} ${nameIn(edition, name)}`),
+    ),
+    ...(nodeRanges.length === 0 ? [] : [`add element ${at} ${nameIn(edition, 'node-port-ips')} { ${nodeRanges.join(', ')} }`]),
     // All chains before the first rule: rules name chains that come later.
-    ...inOrder.map(chain => `add chain ${at} ${chain.name}`),
-    ...inOrder.flatMap(chain => chain.rules.map(rule => `add rule ${at} ${chain.name} ${rule}`)),
-    ...based.flatMap(chain => chainLines(words, chain, chain.hook)),
+    ...inOrder.map(chain => `add chain ${at} ${nameIn(edition, chain.name)}`),
+    ...inOrder.flatMap(chain => chain.rules.map(rule => ruleLine(place, chain.name, rule))),
   ]
 }
+
+/** nft commands that lead packets to an edition. */
+export const hookLines = (place: Place, settings: ProxySettings): readonly string[] =>
+  baseChains(toChainWords(place.words, settings), settings).flatMap(chain => chainLines(place, chain, chain.hook))

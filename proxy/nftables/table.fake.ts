@@ -64,10 +64,25 @@ const verbs: Readonly<Record<string, Verb>> = {
     if (table.chains.has(chain)) return
     table.chains.set(chain, { hook, priority: hook === undefined ? 0 : priorityOf(hook), rules: [] })
   },
+  'flush chain': (tables, name, rest, line) => {
+    const chain = tableAt(tables, name, line).chains.get(rest) ?? refuse('no such chain', line)
+    chain.rules.length = 0
+  },
+  'delete chain': (tables, name, rest, line) => {
+    const { chains, sets } = tableAt(tables, name, line)
+    const { rules } = chains.get(rest) ?? refuse('no such chain', line)
+    chains.delete(rest)
+    const isNamed = (text: string) => new RegExp(`(?:goto|jump) ${rest.replaceAll('.', '\\.')}(?![\\w.-])`).test(text)
+    const users = [...chains.values()].flatMap(one => one.rules)
+    const verdicts = [...sets.values()].filter(set => set.verdicts).flatMap(({ elements }) => [...elements.values()])
+    if (rules.length > 0 || [...users, ...verdicts].some(isNamed)) refuse('device or resource busy', line)
+  },
+  'delete set': (tables, name, rest, line) => removeSet(tables, name, rest, line),
+  'delete map': (tables, name, rest, line) => removeSet(tables, name, rest, line),
   'add rule': (tables, name, rest, line) => {
     const [chain = ''] = rest.split(' ', 1)
     const table = tableAt(tables, name, line)
-    const text = rest.slice(chain.length + 1)
+    const text = rest.slice(chain.length + 1).replace(/ comment "[^"]*"$/, '')
     checkReferences(table, text, line)
     const found = table.chains.get(chain) ?? refuse('no such chain', line)
     found.rules.push(text)
@@ -92,6 +107,44 @@ const declare = (tables: Map<string, FakeTable>, name: string, kind: 'set' | 'ma
   const { sets } = tableAt(tables, name, line)
   if (!sets.has(set)) sets.set(set, { kind, verdicts: rest.includes(': verdict'), elements: new Map() })
 }
+
+const removeSet = (tables: Map<string, FakeTable>, name: string, set: string, line: string): void => {
+  const { sets, chains } = tableAt(tables, name, line)
+  if (!sets.delete(set)) refuse('no such set', line)
+  const isNamed = (text: string) => text.split(/[\s{}]+/).includes(`@${set}`)
+  if ([...chains.values()].some(({ rules }) => rules.some(isNamed))) refuse('device or resource busy', line)
+}
+
+/** A listing of names, without what is in them. */
+const listed = (tables: Map<string, FakeTable>, family: string, bodies: (table: FakeTable) => readonly string[]): string =>
+  [...tables]
+    .filter(([name]) => name.startsWith(`${family} `))
+    .map(([name, table]) => `table ${name} {\n${bodies(table).join('')}}\n`)
+    .join('')
+
+const listings: readonly (readonly [RegExp, (tables: Map<string, FakeTable>, found: readonly string[]) => string])[] = [
+  [
+    /^list chains (\S+)$/,
+    (tables, [family = '']) =>
+      listed(tables, family, ({ chains }) =>
+        [...chains].map(
+          ([name, { hook }]) => `\tchain ${name} {\n${hook === undefined ? '' : `\t\t${hook}; policy accept;\n`}\t}\n`,
+        ),
+      ),
+  ],
+  [
+    /^-t list (set|map)s (\S+)$/,
+    (tables, [kind = '', family = '']) =>
+      listed(tables, family, ({ sets }) =>
+        [...sets].filter(([, set]) => set.kind === kind).map(([name]) => `\t${kind} ${name} {\n\t}\n`),
+      ),
+  ],
+  [
+    /^list map (\S+ \S+) (affinity-\S+)$/,
+    (tables, [table = '', map = '']) =>
+      [...(tables.get(table)?.sets.get(map)?.elements ?? [])].map(([key, value]) => `${key} : ${value}`).join(', '),
+  ],
+]
 
 const members = (tables: Map<string, FakeTable>, name: string, rest: string, line: string) => {
   const found = /^(\S+) \{ (.*) \}$/.exec(rest) ?? refuse('syntax error', line)
@@ -127,7 +180,10 @@ export const fakeNft = (localAddresses: readonly string[], random: () => number 
     },
     check: async text => void run(text),
     list: async args => {
-      if (args.join(' ').startsWith('list tables')) return `${[...tables.keys()].map(name => `table ${name}`).join('\n')}\n`
+      for (const [pattern, list] of listings) {
+        const found = pattern.exec(args.join(' '))
+        if (found !== null) return list(tables, found.slice(1))
+      }
       throw new Fault('unsupported', `the sync path must not ask for ${args.join(' ')}`)
     },
   }

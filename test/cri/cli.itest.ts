@@ -1,4 +1,5 @@
-// The command line against a node: what get, logs, exec and why print of pods that run, fail, wait and are gone.
+// The command line against a node: what get, logs, exec and why print of pods that run, fail, wait and are gone, trace
+// and diff of Services.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -54,6 +55,22 @@ t.test('get in its forms', async t => {
   t.match(await out('get', 'node', '-o', 'wide'), new RegExp(`^n1 +Ready .* ${nodeIP} .*containerd://`, 'm'))
   const shown = JSON.parse(await out('get', 'node', '-o', 'json'))
   t.match(shown, { kind: 'Node', metadata: { name: nodeName }, status: { capacity: { pods: '110' } } })
+})
+
+t.test('trace and diff', async t => {
+  const traced = await out('trace', 'web', '--from', 'talks')
+  const { podIP } = (await node.pod('talks'))?.status ?? {}
+  t.match(traced, new RegExp(`^default/web from pod default/talks-n1 \\(${podIP}\\)\n`))
+  t.match(
+    traced,
+    /\ncluster IP 10\.96\.\S+:80\/TCP\n {2}policy: internalTrafficPolicy Cluster\n {2}from pods: +REJECTED: there is no endpoint\n/,
+  )
+  t.match(traced, /\n {4}there +no-endpoint-ips\S* \{ 10\.96\.\S+ \. tcp \. 80 : goto reject-it\S* \}\n/)
+  t.match(traced, /\n {2}verdict: table ip nodelet-proxy holds what it should$/)
+  t.match(JSON.parse(await out('trace', 'web', '-o', 'json')), { service: 'default/web', frontends: [{ verdict: 'same' }] })
+  t.match(await failure('trace', 'wbe'), { exitCode: 1, stderr: /service "default\/wbe" not found; there is / })
+  t.match(await failure('trace', 'web', '--from', 'talk'), { exitCode: 1, stderr: /talks-n1/ })
+  t.match(await out('diff'), /^The kernel holds what it should: \d+ pieces compared \(nftables\)\.$/)
 })
 
 t.test('what is not there or not understood', async t => {

@@ -55,6 +55,8 @@ const view: NodeView = {
   endpointSlices: () => [],
   node: () => ({ metadata: { name: 'n1' } }),
   problems: () => [],
+  trace: async () => ({ text: '', body: {} }),
+  diff: async () => ({ same: true, mode: 'nftables', compared: 0, differences: [] }),
   timeline: () => undefined,
   logFolder: () => `${dir}/logs`,
 }

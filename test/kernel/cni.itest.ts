@@ -123,6 +123,18 @@ t.test('a hostPort', async t => {
     t.equal(await host.ask(host.outside, 'tcp', '192.0.2.1', 7000), '192.0.2.2')
     t.equal(await host.ask(first.netns, 'tcp', '192.0.2.2', 8080), '192.0.2.1')
   })
+  t.test('that comes takes over the UDP flows to its node, and leaves those to other hosts alone', async t => {
+    const flows = async (to: string) =>
+      (await host.host.try(['conntrack', '-L', '-p', 'udp', '--orig-port-dst', '8080', '--orig-dst', to])).stdout.trim()
+    t.equal(await host.ask(first.netns, 'udp', '192.0.2.2', 8080), '192.0.2.1')
+    t.equal(await host.ask(host.outside, 'udp', '192.0.2.1', 8080), undefined)
+    t.not(await flows('192.0.2.1'), '')
+    const late = await host.addPod(ports({ hostPort: 8080, containerPort: 8080, protocol: 'udp' }))
+    t.equal(await flows('192.0.2.1'), '')
+    t.not(await flows('192.0.2.2'), '')
+    await remove(late)
+    t.not(await flows('192.0.2.2'), '')
+  })
   t.test('goes with its pod, its UDP flows too, also when somebody flushed nftables before', async t => {
     await createNft(host.host).apply('flush ruleset\n')
     t.match(await remove(pod), { exitCode: 0, stdout: '' })

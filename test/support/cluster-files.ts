@@ -18,6 +18,8 @@ export interface NodeFacts {
   readonly clientCa: string
   readonly cniBin: string
   readonly cniConf: string
+  /** The mode of its proxy; nftables when it is not given. */
+  readonly serviceMode?: string | undefined
 }
 
 const kubeletConfiguration = ({ dir, endpoint, cgroupRoot, clientCa }: NodeFacts): Fields => ({
@@ -32,8 +34,8 @@ const kubeletConfiguration = ({ dir, endpoint, cgroupRoot, clientCa }: NodeFacts
   ...{ syncFrequency: '10s', fileCheckFrequency: '1s' },
 })
 
-const proxyConfiguration = ({ name, dir }: NodeFacts): Fields => ({
-  ...{ apiVersion: 'kubeproxy.config.k8s.io/v1alpha1', kind: 'KubeProxyConfiguration', mode: 'nftables' },
+const proxyConfiguration = ({ name, dir, serviceMode = 'nftables' }: NodeFacts): Fields => ({
+  ...{ apiVersion: 'kubeproxy.config.k8s.io/v1alpha1', kind: 'KubeProxyConfiguration', mode: serviceMode },
   ...{ clientConnection: { kubeconfig: `${dir}/kube-proxy.conf` }, clusterCIDR: podRange, hostnameOverride: name },
   ...{ conntrack: { maxPerCore: 0 }, metricsBindAddress: '127.0.0.1:10249' },
 })

@@ -25,6 +25,8 @@ export interface ClusterNodeOptions {
   readonly archives?: readonly string[]
   /** Fields of KubeletConfiguration over the usual ones. */
   readonly config?: Readonly<Record<string, unknown>>
+  /** The mode of Services; SERVICE_MODE names it for all nodes of a test. */
+  readonly serviceMode?: string
   /** Called with the node's folder before the agent starts for the first time. */
   readonly prepare?: (dir: string) => Promise<void>
 }
@@ -94,7 +96,8 @@ export const createClusterNode = async (options: ClusterNodeOptions): Promise<Cl
   const dir = `${containerd.dir}/node`
   const { endpoint, cgroupParent, cniBin, cniConf } = containerd
   const clientCa = controlPlane.ca.certificate
-  const facts: NodeFacts = { name, address, dir, endpoint, cgroupRoot: cgroupParent, clientCa, cniBin, cniConf }
+  const serviceMode = options.serviceMode ?? process.env['SERVICE_MODE']
+  const facts: NodeFacts = { name, address, dir, endpoint, cgroupRoot: cgroupParent, clientCa, cniBin, cniConf, serviceMode }
   await prepareFolder(facts, options)
   await prepare?.(dir)
   const programs = agent === 'kubelet' ? { kubelet: await peer('kubelet'), kubeProxy: await peer('kube-proxy') } : undefined

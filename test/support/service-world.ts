@@ -20,9 +20,11 @@ export interface Peer {
 
 export interface ServiceWorld {
   readonly node: Netns
+  /** Where peers are, for programs of another kind. */
+  readonly hosts: Readonly<Record<'pod' | 'a' | 'b' | 'outside', Netns>>
   readonly peers: Readonly<Record<Sender | 'b', Peer>>
   /** One attempt, as the contract words its outcome. */
-  send(attempt: Attempt): Promise<Outcome>
+  send(attempt: Attempt, options?: { timeoutMs?: number }): Promise<Outcome>
   remove(): Promise<void>
 }
 
@@ -155,8 +157,9 @@ export const createServiceWorld = async (): Promise<ServiceWorld> => {
     const byName = { pod: started[0], a: started[1], b: started[2], node: started[3], outside: started[4] }
     return {
       node,
+      hosts: { pod, a, b, outside },
       peers: byName,
-      send: async attempt => toOutcome(await byName[attempt.from].ask(attempt), attempt.from),
+      send: async (attempt, options) => toOutcome(await byName[attempt.from].ask(attempt, options), attempt.from),
       remove,
     }
   } catch (error) {

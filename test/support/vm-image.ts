@@ -10,6 +10,8 @@ const packages = [
   ...['systemd', 'systemd-sysv', 'udev', 'dbus', 'linux-image-cloud-amd64', 'kmod', 'procps', 'ca-certificates'],
   // what deploy/quickstart would install, since the VM has no network
   ...['containerd', 'runc', 'nftables', 'iptables', 'conntrack', 'iproute2', 'umoci', 'catatonit', 'busybox-static'],
+  // what the IPVS mode of Services takes
+  ...['ipvsadm', 'ipset'],
   // what Node and the tests need beside
   ...['curl', 'libatomic1', 'perl-base'],
 ]

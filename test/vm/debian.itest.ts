@@ -1,7 +1,7 @@
 // What this machine's kernel cannot show, tried on a freshly booted Debian 12 in QEMU: the quickstart, limits on cgroup v2 with the
 // systemd driver, Services on kernel 6.1, and a power cut. One boot (and one after the power cut) for all of it; each check that
 // test/vm/guest reports becomes an assertion here.
-// VM=limits,services runs these parts only: quickstart, kernel, limits, services, restart.
+// VM=limits,services runs these parts only: quickstart, kernel, ipvs, limits, services, restart.
 import t from 'tap'
 import { busyboxImage, pauseImage, webImage } from '../support/images.ts'
 import { runVm } from '../support/vm.ts'

@@ -17,11 +17,15 @@ const powerCut = 100
 const memory = '/opt/before-power-cut.json'
 
 const parts = process.argv.slice(2)
+// These need no daemon of the test's own.
+const alone = ['quickstart', 'kernel', 'ipvs']
 const isAsked = (part: string) => parts.length === 0 || parts.includes(part)
 
 const firstBoot = async (): Promise<number> => {
   if (isAsked('quickstart')) await quickstartChecks()
   if (isAsked('kernel')) await kernelChecks('test/kernel/cgroup.itest.ts', 'test/kernel/services.itest.ts')
+  if (isAsked('ipvs')) await kernelChecks('test/kernel/services-ipvs.itest.ts')
+  if (parts.length > 0 && parts.every(part => alone.includes(part))) return 0
   const before = await findRemains()
   const isUp = await check('node: the daemon runs as a service, with the systemd driver and two address families', async () => {
     await addNetwork()
