@@ -18,6 +18,7 @@ import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
+import { ownCommand } from '../host/own-program.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../proxy/main.ts'
 import { toLocalTraffic } from '../proxy/settings.ts'
@@ -48,8 +49,7 @@ import { createTimeline, type Timeline } from './timeline.ts'
 /** The pod range of a node that nobody gave one. */
 const defaultPodCIDRs = ['10.244.0.0/24']
 
-/** How to run this program again, sources or bundle: with CNI_COMMAND in its environment it is the plugin. */
-const program = [process.execPath, process.argv[1] ?? '']
+const program = ownCommand()
 
 /** Runs the daemon until a signal ends it. @returns the exit code: 0 done, 1 failed while running, 2 usage or configuration wrong */
 export const run = async (argv: readonly string[]): Promise<number> => {

@@ -1,7 +1,7 @@
 // The entry of the program: which sub-command is asked for, by word, by the name it was called by, or by the CNI's environment.
 // Loads nothing but the one that runs: the plugin and the commands must start fast, the daemon must not carry what it does not use.
-import { systemExec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
+import { calledAs } from '../host/own-program.ts'
 import { kubeletVersion, version } from '../host/version.ts'
 
 type Run = (argv: readonly string[]) => Promise<number>
@@ -25,7 +25,7 @@ const runProxy: Run = async argv => {
       { retry: 'never' },
     )
   }
-  const { cleanupProxy } = await import('../proxy/main.ts')
+  const [{ cleanupProxy }, { systemExec }] = await Promise.all([import('../proxy/main.ts'), import('../host/exec.ts')])
   for (const removed of await cleanupProxy({ exec: systemExec })) process.stdout.write(`${removed}\n`)
   return 0
 }
@@ -127,7 +127,7 @@ export const main = async (call: Call): Promise<number> => {
 // are synchronous on Linux, so nothing is lost.
 if (import.meta.main) {
   const exitCode = await main({
-    calledAs: process.env['NODELET_CALLED_AS'] ?? 'nodelet',
+    calledAs: calledAs(),
     argv: process.argv.slice(2),
     isPlugin: process.env['CNI_COMMAND'] !== undefined,
   })
