@@ -80,6 +80,8 @@ const versionText = (disguised: boolean): string => (disguised ? `Kubernetes ${k
 /** What a call asks for. */
 export const decide = ({ calledAs, argv, isPlugin }: Call): Decision => {
   if (isPlugin) return { do: 'run', command: 'cni', argv }
+  // The daemon's own children inherit by which name it was called.
+  if (argv[0] !== undefined && Object.hasOwn(internal, argv[0])) return { do: 'run', command: argv[0], argv: argv.slice(1) }
   const disguise = disguises[calledAs]
   const [first, ...rest] = disguise === undefined ? argv : [disguise, ...argv]
   const isDaemon = first === 'agent' || first === 'proxy'
@@ -96,7 +98,7 @@ export const decide = ({ calledAs, argv, isPlugin }: Call): Decision => {
       text: `usage: nodelet ${first} [flags of ${upstream}]\n\n${commands[first]!.summary}; ${ours} lists them.\n`,
     }
   }
-  if (Object.hasOwn(commands, first) || Object.hasOwn(internal, first)) return { do: 'run', command: first, argv: rest }
+  if (Object.hasOwn(commands, first)) return { do: 'run', command: first, argv: rest }
   return {
     do: 'refuse',
     text: `nodelet: ${JSON.stringify(first)}: unknown command: want one of ${Object.keys(commands).join(', ')}\n`,
