@@ -19,6 +19,7 @@ import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { ownCommand } from '../host/own-program.ts'
+import { createServiceManager } from '../host/service-manager.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../proxy/main.ts'
 import { toLocalTraffic } from '../proxy/settings.ts'
@@ -89,7 +90,9 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   const { runtime, machinery, manifests, membership, network, services, agent, server, reporting } = parts
   const housekeeping = housekeepingOf({ config, runtime, agent, clock, log }, parts.wanted)
   const storageWatch = storageWatchOf({ config, runtime, agent, clock, log }, parts.metrics)
+  const manager = createServiceManager({ exec, clock, log, env: process.env, pid: process.pid })
   await server.listen()
+  void manager.ready()
   const installNetwork: PodsStart['installNetwork'] = async (folders, sandboxIds) => {
     await network.install(folders, sandboxIds)
     reporting?.nudge()
@@ -108,6 +111,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   storageWatch?.start()
   await signalled
   log.info({}, 'stopping; pods and Services go on')
+  void manager.stopping()
   stopping.abort(new Error('the daemon is stopping'))
   housekeeping.stop()
   storageWatch?.stop()

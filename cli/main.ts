@@ -46,7 +46,30 @@ const commands: Readonly<Record<string, Command>> = {
   },
   logs: { summary: 'what a container wrote', run: async argv => (await import('./logs.ts')).run(argv) },
   exec: { summary: 'runs a program in a container', run: async argv => (await import('./exec.ts')).run(argv) },
+  install: {
+    summary: 'makes this machine a node: checks it, writes a service, starts it, waits until it is well',
+    run: async argv => (await import('../setup/install.ts')).runInstall(argv, await setupDeps()),
+  },
+  uninstall: {
+    summary: 'takes all of it away again',
+    run: async argv => (await import('../setup/uninstall.ts')).runUninstall(argv, await setupDeps()),
+  },
+  doctor: {
+    summary: 'what on this machine would keep a node from working, and what to do about it',
+    run: async argv => (await import('../setup/doctor.ts')).runDoctor(argv, await setupDeps()),
+  },
   why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
+}
+
+/** What the commands that set a machine up work with. */
+const setupDeps = async () => {
+  const [{ systemExec: exec }, { systemClock: clock }] = await Promise.all([
+    import('../host/exec.ts'),
+    import('../host/clock.ts'),
+  ])
+  const out = (text: string) => void process.stdout.write(text)
+  const err = (text: string) => void process.stderr.write(text)
+  return { exec, clock, out, err }
 }
 
 /** Asked for by the daemon alone. */
@@ -71,7 +94,7 @@ export type Decision =
   | { readonly do: 'refuse'; readonly text: string }
 
 const help = (): string => {
-  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(6)} ${summary}\n`)
+  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}\n`)
   return `usage: nodelet COMMAND [flags]\n\n${rows.join('')}\nnodelet COMMAND --help says more; nodelet --version prints the version.\n`
 }
 

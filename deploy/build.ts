@@ -1,7 +1,8 @@
 // Builds what a release carries into dist/: the bundle (nodelet.mjs and, in chunks/, what its commands load when they are asked for),
 // and of it the executable and the package of each architecture.
 // Schemas and the version are inlined, nothing of node_modules is needed. The same sources give the same bytes.
-import { link, rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { build } from 'esbuild'
 import { makeDeb } from './deb.ts'
@@ -37,6 +38,11 @@ export const bundle = async (outdir: string): Promise<readonly string[]> => {
     .toSorted()
 }
 
+const sha256 = async (path: string): Promise<string> =>
+  createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex')
+
 /** Bundle, executables and packages of these architectures; `nodelet` is that of this machine. @returns the files, as paths below */
 export const release = async (outdir: string, wanted: readonly Architecture[]): Promise<readonly string[]> => {
   const files = await bundle(outdir)
@@ -47,7 +53,9 @@ export const release = async (outdir: string, wanted: readonly Architecture[]): 
     if (arch === process.arch) await link(join(outdir, name), join(outdir, 'nodelet'))
     made.push(name, await makeDeb(arch, join(outdir, name), outdir))
   }
-  return made
+  const sums = made.map(async name => `${await sha256(join(outdir, name))}  ${name}\n`)
+  await writeFile(join(outdir, 'SHA256SUMS'), (await Promise.all(sums)).join(''))
+  return [...made, 'SHA256SUMS']
 }
 
 // `npm run build`: all architectures; `npm run build -- x64`: those that are named.
