@@ -32,7 +32,10 @@ for (const [name, calledAs, argv, expected] of [
     'an unknown command is one line',
     'nodelet',
     ['frob'],
-    { do: 'refuse', text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, why\n' },
+    {
+      do: 'refuse',
+      text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, install, uninstall, doctor, why\n',
+    },
   ],
 ] as const) {
   t.test(name, async t => t.match(decide({ calledAs, argv, isPlugin: false }), expected))
