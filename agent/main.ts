@@ -103,6 +103,10 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
     flushCompileCache()
     void evictWhenShort({ ...parts, recorder: membership?.recorder, housekeeping, onConditions, clock, signal })
+    const untold = reporting && { untold: reporting.untold }
+    void import('./shutdown/start.ts').then(it =>
+      it.delayShutdowns({ ...{ config, machinery, agent, onConditions, exec, clock, log, signal }, ...untold }),
+    )
   }
   startPods({ config, runtime, machinery, installNetwork, agent, clock, log, onRunning, signal }).catch(
     error => signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),

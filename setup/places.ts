@@ -23,6 +23,9 @@ export const places = {
   containerdSocket: '/run/containerd/containerd.sock',
 } as const
 
+/** Seconds that pods have when the machine is shut down, and of these those that are critical. */
+const shutdown = { all: 30, critical: 10 } as const
+
 /** Flags of the daemon, as the unit passes them; `--cleanup` takes the same. */
 export const daemonFlags = (isJoining: boolean): readonly string[] => [
   ...['--config', places.kubelet, '--nodelet-config', places.nodelet],
@@ -87,6 +90,8 @@ export const kubeletConfigText = (cluster: ClusterSettings | undefined): string 
   kubeletText([
     `staticPodPath: ${places.manifests}`,
     `containerRuntimeEndpoint: unix://${places.containerdSocket}`,
+    `shutdownGracePeriod: ${shutdown.all}s`,
+    `shutdownGracePeriodCriticalPods: ${shutdown.critical}s`,
     ...(cluster === undefined
       ? []
       : [

@@ -51,6 +51,8 @@ export interface ReportingDeps {
 export interface Reporting {
   /** Something about the node may have changed: the runtime, its network. */
   nudge(): void
+  /** Pods of which the apiserver has not been told the latest. */
+  untold(): number
   stop(): Promise<void>
 }
 
@@ -67,7 +69,7 @@ const nodeReporterOf = ({ config, membership, machinery, runtime, version, clock
       addresses: machinery.self.addresses,
       volumesInUse: () => [],
       pressure: () => toHealth(machinery.self.pressure.current()),
-      troubles: node => (config.cni.mode === 'disabled' ? [] : podCIDRTroubles(node)),
+      troubles: node => [...machinery.self.closing.troubles(), ...(config.cni.mode === 'disabled' ? [] : podCIDRTroubles(node))],
     }),
     registration: {
       taints: config.registerWithTaints ?? [],
@@ -140,6 +142,7 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
   ]
   return {
     nudge: reporter.nudge,
+    untold: pods.pending,
     stop: async () => {
       stopping.abort(new Error('the daemon is stopping'))
       serving.giveUp()
