@@ -3,6 +3,7 @@
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { calledAs } from '../host/own-program.ts'
 import { kubeletVersion, version } from '../host/version.ts'
+import type { SetupDeps } from '../setup/doctor.ts'
 
 type Run = (argv: readonly string[]) => Promise<number>
 
@@ -48,28 +49,38 @@ const commands: Readonly<Record<string, Command>> = {
   exec: { summary: 'runs a program in a container', run: async argv => (await import('./exec.ts')).run(argv) },
   install: {
     summary: 'makes this machine a node: checks it, writes a service, starts it, waits until it is well',
-    run: async argv => (await import('../setup/install.ts')).runInstall(argv, await setupDeps()),
+    run: argv => runSetup(() => import('../setup/install.ts'), 'runInstall', argv),
   },
   uninstall: {
     summary: 'takes all of it away again',
-    run: async argv => (await import('../setup/uninstall.ts')).runUninstall(argv, await setupDeps()),
+    run: argv => runSetup(() => import('../setup/uninstall.ts'), 'runUninstall', argv),
   },
   doctor: {
     summary: 'what on this machine would keep a node from working, and what to do about it',
-    run: async argv => (await import('../setup/doctor.ts')).runDoctor(argv, await setupDeps()),
+    run: argv => runSetup(() => import('../setup/doctor.ts'), 'runDoctor', argv),
   },
   why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
 }
 
-/** What the commands that set a machine up work with. */
-const setupDeps = async () => {
-  const [{ systemExec: exec }, { systemClock: clock }] = await Promise.all([
+/** The commands that set a machine up: they wait, and nothing else keeps the process. */
+const runSetup = async <F extends 'runInstall' | 'runUninstall' | 'runDoctor'>(
+  load: () => Promise<{ readonly [name in F]: (argv: readonly string[], deps: SetupDeps) => Promise<number> }>,
+  name: F,
+  argv: readonly string[],
+): Promise<number> => {
+  const [{ systemExec: exec }, { systemClock: clock, holdProcess }, setup] = await Promise.all([
     import('../host/exec.ts'),
     import('../host/clock.ts'),
+    load(),
   ])
   const out = (text: string) => void process.stdout.write(text)
   const err = (text: string) => void process.stderr.write(text)
-  return { exec, clock, out, err }
+  const held = holdProcess()
+  try {
+    return await setup[name](argv, { exec, clock, out, err })
+  } finally {
+    held.cancel()
+  }
 }
 
 /** Asked for by the daemon alone. */
