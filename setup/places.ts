@@ -70,7 +70,6 @@ LockPersonality=yes
 RestrictRealtime=yes
 SystemCallArchitectures=native
 KeyringMode=private
-UMask=0027
 
 [Install]
 WantedBy=multi-user.target

@@ -60,7 +60,8 @@ export const findLeftovers = async (exec: Pick<Exec, 'try'>, kept: Kept): Promis
     ...tables.filter(line => / nodelet-/.test(line)).map(line => `nftables ${line}`),
     ...links.filter(line => line.startsWith('nodelet0 ')).map(() => 'interface nodelet0'),
     ...routes.map(route => `route ${route}`),
-    ...units.map(line => `unit ${line.split(' ')[0]}`),
+    // one that another unit only names is none
+    ...units.filter(line => !/ not-found /.test(line)).map(line => `unit ${line.split(' ')[0]}`),
     ...mountsBelow(mountinfo, `${places.rootDir}/pods`).map(point => `mount ${point}`),
     ...cgroups.map(path => `cgroup ${path}`),
   ]

@@ -1,6 +1,6 @@
 // `nodelet uninstall`: the way back of `nodelet install`. Ends the service, lets the daemon's own cleanup take away what it made, removes
 // what the installation wrote, and looks whether anything is left. Can be run again, and on a machine where only a part is there.
-import { cp, readFile, rename, rm, rmdir, stat, unlink } from 'node:fs/promises'
+import { readFile, rename, rm, rmdir, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { describe, Fault } from '../host/fault.ts'
 import { ownCommand } from '../host/own-program.ts'
@@ -80,7 +80,7 @@ const uninstall = async ({ keepData }: UninstallOptions, deps: SetupDeps): Promi
   if (process.getuid?.() !== 0) throw new Fault('unsupported', 'needs root: run it with sudo', { retry: 'never' })
   await stopService(deps)
   if (keepData && (await isThere(places.stateDir)) && !(await isThere(aside)))
-    await cp(places.stateDir, aside, { recursive: true })
+    await exec.run(['cp', '--archive', places.stateDir, aside])
   const isClean = await cleanNode(deps)
   if (!isClean) {
     err('not everything could be removed, see above; correct it and run this again\n')
