@@ -4,7 +4,7 @@
 import { chmod, copyFile, link, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { systemExec } from '../host/exec.ts'
-import { version } from '../host/version.ts'
+import { kubeletVersion, version } from '../host/version.ts'
 import type { Architecture } from './executable.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -17,12 +17,15 @@ const depends = [
   ...['util-linux', 'procps', 'perl-base', 'libatomic1', 'libstdc++6', 'libc6 (>= 2.28)'],
 ]
 
+// The package kubeadm wants a kubelet of some release.
+const kubeletRelease = /^v([\d.]+)/.exec(kubeletVersion)?.[1] ?? ''
+
 const control = (arch: Architecture): string => `Package: nodelet
 Version: ${version}
 Architecture: ${debianNames[arch]}
 Maintainer: nodelet maintainers <maintainers@nodelet.dev>
 Depends: ${depends.join(', ')}
-Provides: kubelet, kube-proxy
+Provides: kubelet (= ${kubeletRelease}), kube-proxy
 Conflicts: kubelet, kube-proxy
 Replaces: kubelet, kube-proxy
 Section: admin

@@ -70,7 +70,7 @@ t.test('built again in another place it has the same bytes, and so has its packa
   for (const path of ['./usr/bin/nodelet', './usr/bin/kubelet -> nodelet', './usr/lib/systemd/system/kubelet.service'])
     t.ok(stdout.includes(` ${path}\n`), path)
   const { stdout: fields } = await run('dpkg-deb', ['--field', join(one, name), 'Provides', 'Conflicts', 'Replaces'])
-  t.equal(fields, 'Provides: kubelet, kube-proxy\nConflicts: kubelet, kube-proxy\nReplaces: kubelet, kube-proxy\n')
+  t.equal(fields, 'Provides: kubelet (= 1.36.3), kube-proxy\nConflicts: kubelet, kube-proxy\nReplaces: kubelet, kube-proxy\n')
 })
 
 t.test('for the other architecture the file is made as well', async t => {
