@@ -124,7 +124,8 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
   })
   const mirrors = createMirrors({
     ...{ api, statics: manifests.pods, apiserver, live, nodeName: config.nodeName, clock, log: log.child({ part: 'mirrors' }) },
-    nodeUid: () => reporter.node()?.metadata.uid,
+    // By the watch that calls for a retry, not by the reporter, who may be told of a Node that is there already after it.
+    nodeUid: () => membership.node.get('', config.nodeName)?.metadata.uid,
   })
   const unfollow = membership.node.subscribe({ changed: before => before === undefined && mirrors.retry() })
   const routes = createNodeRoutes({
