@@ -122,10 +122,10 @@ export interface Wish {
  * The text that fulfils the wish.
  * @param text of the file; empty when there is none
  * @param dump of what containerd makes of it
- * @returns undefined for a file of version 1, whose tables have other names
+ * @returns undefined for a file of version 1 with settings, whose tables have other names
  */
 export const withWish = (text: string, dump: string, wish: Wish): string | undefined => {
-  const isNew = text.trim() === ''
+  const isNew = saysNothing(text)
   const version = isNew ? 2 : versionOf(text)
   if (version < 2) return undefined
   const { runc, sandbox } = criTables(version)
@@ -143,8 +143,14 @@ export const withWish = (text: string, dump: string, wish: Wish): string | undef
         ]
       : []),
   ]
-  return settings.reduce(withSetting, isNew ? 'version = 2\n' : text)
+  return settings.reduce(withSetting, isNew ? withSetting(text, { table: [], key: 'version', value: '2' }) : text)
 }
+
+/** No file, or one as Docker's package brings it: of version 1, and nothing in it but that CRI is disabled. */
+const saysNothing = (text: string): boolean =>
+  versionOf(text) < 2 &&
+  readLines(text.split('\n')).every(({ key, isHeader }) => !isHeader && (key === undefined || key === 'disabled_plugins')) &&
+  withoutCri(readValue(text, [], 'disabled_plugins')) === '[]'
 
 const withoutCri = (list = '[]'): string => {
   const names = [...list.matchAll(/["']([^"']+)["']/g)].map(([, name = '']) => name)
