@@ -29,12 +29,20 @@ const stopService = async ({ exec, out }: SetupDeps): Promise<void> => {
 }
 
 /** @returns whether all of it could be removed */
-const cleanNode = async ({ exec, out, err }: SetupDeps): Promise<boolean> => {
+const cleanNode = async (keepData: boolean, { exec, out, err }: SetupDeps): Promise<boolean> => {
   const unit = await readFile(places.unit, 'utf8').catch(() => '')
   const flags = (await isThere(places.kubelet)) ? daemonFlags(unit.includes('--bootstrap-kubeconfig')) : []
   const { exitCode, stdout, stderr } = await exec.try([...ownCommand(), 'agent', '--cleanup', ...flags], { timeoutMs: cleanupMs })
-  out(stdout)
-  err(stderr)
+  // State that is put aside comes back.
+  const isSaid = (line: string) => line !== '' && !(keepData && line === `removed ${places.stateDir}`)
+  out(
+    stdout
+      .split('\n')
+      .filter(isSaid)
+      .map(line => `${line}\n`)
+      .join(''),
+  )
+  if (stderr !== '') err(`${stderr}\n`)
   return exitCode === 0
 }
 
@@ -81,7 +89,7 @@ const uninstall = async ({ keepData }: UninstallOptions, deps: SetupDeps): Promi
   await stopService(deps)
   if (keepData && (await isThere(places.stateDir)) && !(await isThere(aside)))
     await exec.run(['cp', '--archive', places.stateDir, aside])
-  const isClean = await cleanNode(deps)
+  const isClean = await cleanNode(keepData, deps)
   if (!isClean) {
     err('not everything could be removed, see above; correct it and run this again\n')
     return 1
