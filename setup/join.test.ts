@@ -30,9 +30,10 @@ await new Promise<void>(resolve => void server.listen(0, '127.0.0.1', resolve))
 t.teardown(() => server.close())
 const address = `127.0.0.1:${(server.address() as AddressInfo).port}`
 const ca = Buffer.from(authority.certificate).toString('base64')
-const kubeconfig = `apiVersion: v1
+const withoutUsers = `apiVersion: v1
 clusters: [{name: "", cluster: {server: "https://${address}", certificate-authority-data: ${ca}}}]
 `
+const kubeconfig = `${withoutUsers}users: null\n`
 
 const asked = { by: 'token', server: address, token, caHashes: [caHash(authority.certificate)] } as const
 
@@ -54,7 +55,7 @@ t.test('with a bootstrap kubeconfig too', async t => {
     await writeFile(join(dir, name), content)
     return { by: 'file', file: join(dir, name) } as const
   }
-  const good = `${kubeconfig}users: [{name: u, user: {token: ${token}}}]\n`
+  const good = `${withoutUsers}users: [{name: u, user: {token: ${token}}}]\n`
   t.match(await prepareJoin(await write('good', good)), { bootstrapKubeconfig: good, settings: { clusterDomain: 'lab.local' } })
   await t.rejects(prepareJoin(await write('old', good.replace(token, 'abcdef.fedcba9876543210'))), {
     code: 'bad-config',

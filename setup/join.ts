@@ -19,8 +19,10 @@ export interface Joining {
 }
 
 interface Kubeconfig {
-  readonly clusters?: readonly { readonly cluster: { readonly server: string; readonly 'certificate-authority-data'?: string } }[]
-  readonly users?: readonly { readonly user: { readonly token?: string } }[]
+  readonly clusters?:
+    | null
+    | readonly { readonly cluster: { readonly server: string; readonly 'certificate-authority-data'?: string } }[]
+  readonly users?: null | readonly { readonly user: { readonly token?: string } }[]
 }
 
 interface Answer {
@@ -78,14 +80,15 @@ export const caHash = (pem: string): string => {
 }
 
 const readKubeconfig = (content: string, name: string): { server: string; ca: string | undefined; token: string | undefined } => {
-  const { clusters = [], users = [] } = (parse(content) ?? {}) as Kubeconfig
-  const cluster = clusters[0]?.cluster
+  // kubeadm writes null for a list that is empty
+  const { clusters, users } = (parse(content) ?? {}) as Kubeconfig
+  const cluster = clusters?.[0]?.cluster
   if (cluster?.server === undefined) throw wrong(`${name} names no apiserver`)
   const encoded = cluster['certificate-authority-data']
   return {
     server: cluster.server,
     ca: encoded === undefined ? undefined : Buffer.from(encoded, 'base64').toString(),
-    token: users[0]?.user.token,
+    token: users?.[0]?.user.token,
   }
 }
 
