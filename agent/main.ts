@@ -18,6 +18,8 @@ import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
+import { ownCommand } from '../host/own-program.ts'
+import { createServiceManager } from '../host/service-manager.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy } from '../proxy/main.ts'
 import { toLocalTraffic, toProxySettings } from '../proxy/settings.ts'
@@ -49,8 +51,7 @@ import { createTimeline, type Timeline } from './timeline.ts'
 /** The pod range of a node that nobody gave one. */
 const defaultPodCIDRs = ['10.244.0.0/24']
 
-/** How to run this program again, sources or bundle: with CNI_COMMAND in its environment it is the plugin. */
-const program = [process.execPath, process.argv[1] ?? '']
+const program = ownCommand()
 
 /** Runs the daemon until a signal ends it. @returns the exit code: 0 done, 1 failed while running, 2 usage or configuration wrong */
 export const run = async (argv: readonly string[]): Promise<number> => {
@@ -90,7 +91,9 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   const { runtime, machinery, manifests, membership, network, services, agent, server, reporting } = parts
   const housekeeping = housekeepingOf({ config, runtime, agent, clock, log }, parts.wanted)
   const storageWatch = storageWatchOf({ config, runtime, agent, clock, log }, parts.metrics)
+  const manager = createServiceManager({ exec, clock, log, env: process.env, pid: process.pid })
   await server.listen()
+  void manager.ready()
   const installNetwork: PodsStart['installNetwork'] = async (folders, sandboxIds) => {
     await network.install(folders, sandboxIds)
     reporting?.nudge()
@@ -101,6 +104,10 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
     // A daemon that is killed writes nothing at its end: what was compiled for its start is kept for the next one now.
     flushCompileCache()
     void evictWhenShort({ ...parts, recorder: membership?.recorder, housekeeping, onConditions, clock, signal })
+    const untold = reporting && { untold: reporting.untold }
+    void import('./shutdown/start.ts').then(it =>
+      it.delayShutdowns({ ...{ config, machinery, agent, onConditions, exec, clock, log, signal }, ...untold }),
+    )
   }
   startPods({ config, runtime, machinery, installNetwork, agent, clock, log, onRunning, signal }).catch(
     error => signal.aborted || log.error({ err: error }, `pods cannot be run: ${describe(error)}`),
@@ -109,6 +116,7 @@ const runDaemon = async (config: AgentConfig, log: Log): Promise<number> => {
   storageWatch?.start()
   await signalled
   log.info({}, 'stopping; pods and Services go on')
+  void manager.stopping()
   stopping.abort(new Error('the daemon is stopping'))
   housekeeping.stop()
   storageWatch?.stop()

@@ -134,7 +134,8 @@ export const qosClass = (pod: Pod): QosClass => {
   return limitedEverywhere && named.every(name => requests[name] === limits[name]) ? 'Guaranteed' : 'Burstable'
 }
 
-const systemCriticalPriority = 2_000_000_000
+/** From here on pods are critical for the cluster, or for their node. */
+export const systemCriticalPriority = 2_000_000_000
 
 /** A pod that the node itself needs: from a manifest file, a mirror of one, or of a system priority. */
 export const isCriticalPod = (pod: Pod): boolean => {

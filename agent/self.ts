@@ -20,6 +20,7 @@ import {
 } from './node.ts'
 import type { Amounts } from './qos.ts'
 import type { ResourceContext } from './resources.ts'
+import { createNodeClosing, type NodeClosing } from './shutdown/closing.ts'
 import { rfc3339 } from './status.ts'
 import { toSysctlAllowList } from './sysctls.ts'
 
@@ -56,6 +57,8 @@ export interface Self {
   readonly labels: Readonly<Record<string, string>>
   /** What the node runs short of. */
   readonly pressure: NodePressure
+  /** Whether the machine is being shut down. */
+  readonly closing: NodeClosing
   admit(pod: Pod, active: readonly Pod[]): Admission
   node(runtime: RuntimeFacts): Promise<KubeObject>
 }
@@ -68,6 +71,7 @@ export const createSelf = async (deps: SelfDeps): Promise<Self> => {
   const labels = { ...defaultLabels(name, machine.architecture), ...deps.labels }
   let conditions: readonly NodeCondition[] = []
   const pressure = createNodePressure()
+  const closing = createNodeClosing()
   const sysctls = toSysctlAllowList(machine.kernel, deps.allowedUnsafeSysctls)
   const features = { userNamespaces: false, supplementalGroupsPolicy: false }
   const admitting = {
@@ -85,15 +89,18 @@ export const createSelf = async (deps: SelfDeps): Promise<Self> => {
     addresses: deps.addresses,
     labels,
     pressure,
+    closing,
     admit: (pod, active) =>
-      refusedUnder(pressure.current(), pod) ?? admit(pod, active, { ...admitting, labels: deps.nodeLabels?.() ?? labels }),
+      closing.refused() ??
+      refusedUnder(pressure.current(), pod) ??
+      admit(pod, active, { ...admitting, labels: deps.nodeLabels?.() ?? labels }),
     node: async runtime => {
       const node = toNodeObject({
         name,
         machine,
         rootFs: await fileSystemSize(deps.rootDir),
         settings,
-        health: { ...toHealth(pressure.current()), troubles: runtime.troubles },
+        health: { ...toHealth(pressure.current()), troubles: [...closing.troubles(), ...runtime.troubles] },
         before: conditions,
         addresses: deps.addresses(),
         labels,

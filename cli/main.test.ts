@@ -15,6 +15,7 @@ for (const [name, calledAs, argv, expected] of [
   ],
   ['as kubelet it is the daemon', 'kubelet', ['--config=x'], { do: 'run', command: 'agent', argv: ['--config=x'] }],
   ['as kube-proxy it is the proxy', 'kube-proxy', ['--cleanup'], { do: 'run', command: 'proxy', argv: ['--cleanup'] }],
+  ['what the daemon asks of itself is no flag of a kubelet', 'kubelet', ['x509'], { do: 'run', command: 'x509', argv: [] }],
   ['the version', 'nodelet', ['--version'], { do: 'print', text: /^nodelet \d/ }],
   [
     'the version that kubeadm parses',
@@ -33,7 +34,7 @@ for (const [name, calledAs, argv, expected] of [
     ['frob'],
     {
       do: 'refuse',
-      text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, why, trace, diff\n',
+      text: 'nodelet: "frob": unknown command: want one of agent, proxy, cni, get, logs, exec, install, uninstall, doctor, why, trace, diff\n',
     },
   ],
 ] as const) {

@@ -1,7 +1,9 @@
 // The entry of the program: which sub-command is asked for, by word, by the name it was called by, or by the CNI's environment.
 // Loads nothing but the one that runs: the plugin and the commands must start fast, the daemon must not carry what it does not use.
 import { describe, isFault } from '../host/fault.ts'
+import { calledAs } from '../host/own-program.ts'
 import { kubeletVersion, version } from '../host/version.ts'
+import type { SetupDeps } from '../setup/doctor.ts'
 
 type Run = (argv: readonly string[]) => Promise<number>
 
@@ -29,12 +31,45 @@ const commands: Readonly<Record<string, Command>> = {
   },
   logs: { summary: 'what a container wrote', run: async argv => (await import('./logs.ts')).run(argv) },
   exec: { summary: 'runs a program in a container', run: async argv => (await import('./exec.ts')).run(argv) },
+  install: {
+    summary: 'makes this machine a node: checks it, writes a service, starts it, waits until it is well',
+    run: argv => runSetup(() => import('../setup/install.ts'), 'runInstall', argv),
+  },
+  uninstall: {
+    summary: 'takes all of it away again',
+    run: argv => runSetup(() => import('../setup/uninstall.ts'), 'runUninstall', argv),
+  },
+  doctor: {
+    summary: 'what on this machine would keep a node from working, and what to do about it',
+    run: argv => runSetup(() => import('../setup/doctor.ts'), 'runDoctor', argv),
+  },
   why: { summary: 'the timeline of a pod and what it waits for', run: async argv => (await import('./why.ts')).run(argv) },
   trace: { summary: 'the way of a packet to a Service', run: async argv => (await import('./trace.ts')).run(argv) },
   diff: {
     summary: 'what the kernel holds of Services, against what it should',
     run: async argv => (await import('./diff.ts')).run(argv),
   },
+}
+
+/** The commands that set a machine up: they wait, and nothing else keeps the process. */
+const runSetup = async <F extends 'runInstall' | 'runUninstall' | 'runDoctor'>(
+  load: () => Promise<{ readonly [name in F]: (argv: readonly string[], deps: SetupDeps) => Promise<number> }>,
+  name: F,
+  argv: readonly string[],
+): Promise<number> => {
+  const [{ systemExec: exec }, { systemClock: clock, holdProcess }, setup] = await Promise.all([
+    import('../host/exec.ts'),
+    import('../host/clock.ts'),
+    load(),
+  ])
+  const out = (text: string) => void process.stdout.write(text)
+  const err = (text: string) => void process.stderr.write(text)
+  const held = holdProcess()
+  try {
+    return await setup[name](argv, { exec, clock, out, err })
+  } finally {
+    held.cancel()
+  }
 }
 
 /** Asked for by the daemon alone. */
@@ -59,7 +94,7 @@ export type Decision =
   | { readonly do: 'refuse'; readonly text: string }
 
 const help = (): string => {
-  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(6)} ${summary}\n`)
+  const rows = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}\n`)
   return `usage: nodelet COMMAND [flags]\n\n${rows.join('')}\nnodelet COMMAND --help says more; nodelet --version prints the version.\n`
 }
 
@@ -68,6 +103,8 @@ const versionText = (disguised: boolean): string => (disguised ? `Kubernetes ${k
 /** What a call asks for. */
 export const decide = ({ calledAs, argv, isPlugin }: Call): Decision => {
   if (isPlugin) return { do: 'run', command: 'cni', argv }
+  // The daemon's own children inherit by which name it was called.
+  if (argv[0] !== undefined && Object.hasOwn(internal, argv[0])) return { do: 'run', command: argv[0], argv: argv.slice(1) }
   const disguise = disguises[calledAs]
   const [first, ...rest] = disguise === undefined ? argv : [disguise, ...argv]
   const isDaemon = first === 'agent' || first === 'proxy'
@@ -84,7 +121,7 @@ export const decide = ({ calledAs, argv, isPlugin }: Call): Decision => {
       text: `usage: nodelet ${first} [flags of ${upstream}]\n\n${commands[first]!.summary}; ${ours} lists them.\n`,
     }
   }
-  if (Object.hasOwn(commands, first) || Object.hasOwn(internal, first)) return { do: 'run', command: first, argv: rest }
+  if (Object.hasOwn(commands, first)) return { do: 'run', command: first, argv: rest }
   return {
     do: 'refuse',
     text: `nodelet: ${JSON.stringify(first)}: unknown command: want one of ${Object.keys(commands).join(', ')}\n`,
@@ -115,7 +152,7 @@ export const main = async (call: Call): Promise<number> => {
 // are synchronous on Linux, so nothing is lost.
 if (import.meta.main) {
   const exitCode = await main({
-    calledAs: process.env['NODELET_CALLED_AS'] ?? 'nodelet',
+    calledAs: calledAs(),
     argv: process.argv.slice(2),
     isPlugin: process.env['CNI_COMMAND'] !== undefined,
   })

@@ -1,8 +1,12 @@
-// Bundles the program into dist/, as a release carries it: nodelet.mjs and, in chunks/, what its commands load when they are asked for.
+// Builds what a release carries into dist/: the bundle (nodelet.mjs and, in chunks/, what its commands load when they are asked for),
+// and of it the executable and the package of each architecture.
 // Schemas and the version are inlined, nothing of node_modules is needed. The same sources give the same bytes.
-import { rm } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { build } from 'esbuild'
+import { makeDeb } from './deb.ts'
+import { type Architecture, architectures, makeExecutable } from './executable.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -34,7 +38,29 @@ export const bundle = async (outdir: string): Promise<readonly string[]> => {
     .toSorted()
 }
 
+const sha256 = async (path: string): Promise<string> =>
+  createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex')
+
+/** Bundle, executables and packages of these architectures; `nodelet` is that of this machine. @returns the files, as paths below */
+export const release = async (outdir: string, wanted: readonly Architecture[]): Promise<readonly string[]> => {
+  const files = await bundle(outdir)
+  const made: string[] = []
+  for (const arch of wanted) {
+    const name = `nodelet-${arch}`
+    await makeExecutable(arch, outdir, files, join(outdir, name))
+    if (arch === process.arch) await link(join(outdir, name), join(outdir, 'nodelet'))
+    made.push(name, await makeDeb(arch, join(outdir, name), outdir))
+  }
+  const sums = made.map(async name => `${await sha256(join(outdir, name))}  ${name}\n`)
+  await writeFile(join(outdir, 'SHA256SUMS'), (await Promise.all(sums)).join(''))
+  return [...made, 'SHA256SUMS']
+}
+
+// `npm run build`: all architectures; `npm run build -- x64`: those that are named.
 if (import.meta.main) {
-  const outdir = join(root, 'dist')
-  for (const path of await bundle(outdir)) process.stdout.write(`dist/${path}\n`)
+  const named = process.argv.slice(2)
+  const wanted = architectures.filter(arch => named.length === 0 || named.includes(arch))
+  for (const path of await release(join(root, 'dist'), wanted)) process.stdout.write(`dist/${path}\n`)
 }

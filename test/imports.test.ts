@@ -25,7 +25,7 @@ const importsOf = (text: string): readonly Import[] => {
   ]
 }
 
-const folders = ['agent', 'api', 'bench', 'cli', 'cni', 'deploy', 'host', 'probes', 'proxy', 'test', 'vagrant']
+const folders = ['agent', 'api', 'bench', 'cli', 'cni', 'deploy', 'host', 'probes', 'proxy', 'setup', 'test', 'vagrant']
 const paths = (
   await Array.fromAsync(
     glob(
@@ -60,12 +60,14 @@ const allowed: Readonly<Record<string, { readonly values: readonly string[]; rea
   proxy: { values: ['api', 'host'] },
   agent: { values: ['api', 'host', 'probes'] },
   cli: { values: ['host'], types: ['agent', 'api'] },
+  // what installs the program knows it from outside: by its files, its flags and its socket
+  setup: { values: ['cli', 'host'] },
 }
 // Where the parts are put together.
 const composers: Readonly<Record<string, readonly string[]>> = {
   'agent/main.ts': ['proxy', 'cni'],
   // the entry of the program: loads the one part that is asked for
-  'cli/main.ts': ['agent', 'api', 'proxy', 'cni'],
+  'cli/main.ts': ['agent', 'api', 'proxy', 'cni', 'setup'],
   'host/version.ts': ['package.json'],
 }
 
@@ -124,7 +126,9 @@ t.test('a program can be started, the clock read, a line logged and gRPC spoken 
     }
   }
   const timeOf = /\b(Date\.now|performance\.now|setTimeout|setInterval)\(|new Date\(\)/
-  const clocks = sources.filter(path => /^(agent|api|cli|cni|host|probes|proxy)\//.test(path) && timeOf.test(fileOf(path).text))
+  const clocks = sources.filter(
+    path => /^(agent|api|cli|cni|host|probes|proxy|setup)\//.test(path) && timeOf.test(fileOf(path).text),
+  )
   t.same(clocks, ['host/clock.ts'])
 })
 

@@ -51,6 +51,8 @@ export interface ReportingDeps {
 export interface Reporting {
   /** Something about the node may have changed: the runtime, its network. */
   nudge(): void
+  /** Pods of which the apiserver has not been told the latest. */
+  untold(): number
   stop(): Promise<void>
 }
 
@@ -67,7 +69,7 @@ const nodeReporterOf = ({ config, membership, machinery, runtime, version, clock
       addresses: machinery.self.addresses,
       volumesInUse: () => [],
       pressure: () => toHealth(machinery.self.pressure.current()),
-      troubles: node => (config.cni.mode === 'disabled' ? [] : podCIDRTroubles(node)),
+      troubles: node => [...machinery.self.closing.troubles(), ...(config.cni.mode === 'disabled' ? [] : podCIDRTroubles(node))],
     }),
     registration: {
       taints: config.registerWithTaints ?? [],
@@ -122,7 +124,8 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
   })
   const mirrors = createMirrors({
     ...{ api, statics: manifests.pods, apiserver, live, nodeName: config.nodeName, clock, log: log.child({ part: 'mirrors' }) },
-    nodeUid: () => reporter.node()?.metadata.uid,
+    // By the watch that calls for a retry, not by the reporter, who may be told of a Node that is there already after it.
+    nodeUid: () => membership.node.get('', config.nodeName)?.metadata.uid,
   })
   const unfollow = membership.node.subscribe({ changed: before => before === undefined && mirrors.retry() })
   const routes = createNodeRoutes({
@@ -140,6 +143,7 @@ export const startReporting = async (deps: ReportingDeps): Promise<Reporting> =>
   ]
   return {
     nudge: reporter.nudge,
+    untold: pods.pending,
     stop: async () => {
       stopping.abort(new Error('the daemon is stopping'))
       serving.giveUp()

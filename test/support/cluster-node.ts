@@ -47,6 +47,8 @@ export interface ClusterNode {
   /** SIGTERM, and waits until it has ended. */
   stop(): Promise<void>
   kill9(): Promise<void>
+  /** Ends the agent in order and starts the other one on what it leaves. */
+  handOver(to: Agent): Promise<void>
   /** Ends everything, pods included, at once; builds the host anew and starts containerd and agent. Disks stay, /run does not. */
   reboot(): Promise<void>
   /** Waits until the apiserver says that it is Ready. @returns milliseconds from the agent's last start */
@@ -100,8 +102,12 @@ export const createClusterNode = async (options: ClusterNodeOptions): Promise<Cl
   const facts: NodeFacts = { name, address, dir, endpoint, cgroupRoot: cgroupParent, clientCa, cniBin, cniConf, serviceMode }
   await prepareFolder(facts, options)
   await prepare?.(dir)
-  const programs = agent === 'kubelet' ? { kubelet: await peer('kubelet'), kubeProxy: await peer('kube-proxy') } : undefined
-  const commands = agentCommands(agent, facts, programs ?? { kubelet: '', kubeProxy: '', nodelet: options.nodelet })
+  const commandsOf = async (who: Agent) => {
+    const programs = who === 'kubelet' ? { kubelet: await peer('kubelet'), kubeProxy: await peer('kube-proxy') } : undefined
+    return agentCommands(who, facts, programs ?? { kubelet: '', kubeProxy: '', nodelet: options.nodelet })
+  }
+  let current = agent
+  let commands = await commandsOf(agent)
   let running: readonly Program[] = []
   let startedAt = 0
 
@@ -109,7 +115,7 @@ export const createClusterNode = async (options: ClusterNodeOptions): Promise<Cl
   const isReady = ({ status }: NodeObject) => status?.conditions?.some(it => it.type === 'Ready' && it.status === 'True')
   const start = async () => {
     startedAt = performance.now()
-    if (agent === 'kubelet') await makeCgroupRoot(cgroupParent)
+    if (current === 'kubelet') await makeCgroupRoot(cgroupParent)
     const starting = Object.entries(commands).map(([log, argv]) => startProgram({ netns, log: `${dir}/${log}.log`, argv }))
     running = await Promise.all(starting)
   }
@@ -142,12 +148,21 @@ export const createClusterNode = async (options: ClusterNodeOptions): Promise<Cl
     await start()
   }
   return {
-    ...{ name, address, agent, dir, manifests: `${dir}/manifests`, netns, containerd, start, log, whenReady, reboot },
+    ...{ name, address, dir, manifests: `${dir}/manifests`, netns, containerd, start, log, whenReady, reboot },
+    get agent() {
+      return current
+    },
     get pids() {
       return running.map(it => it.pid)
     },
     stop: () => end('SIGTERM'),
     kill9: () => end('SIGKILL'),
+    handOver: async to => {
+      await end('SIGTERM')
+      current = to
+      commands = await commandsOf(to)
+      await start()
+    },
     close: async () => {
       await end('SIGKILL')
       await containerd.close()

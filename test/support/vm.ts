@@ -1,13 +1,14 @@
 // A virtual machine for what the kernel of this machine cannot show: Debian 12 with systemd as init, cgroup v2 and kernel 6.1,
-// in QEMU without KVM and without a network card. It runs one program of this checkout, whose output comes line by line, and
+// in QEMU without KVM, with a network card only where a test gives it one. It runs one program of this checkout, whose output comes line by line, and
 // nothing of it stays: the system's disk is never written to, the checkout's disk and the process go with the run.
 // The program's output and exit code come over a virtio port of their own, so that the kernel's messages do not mix with them.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Card } from './fabric.ts'
 import { makeDisk, type VmImage, vmImage } from './vm-image.ts'
 import { fillPayload } from './vm-payload.ts'
 
@@ -24,6 +25,10 @@ export interface VmOptions {
   /** The whole run, boots included. */
   readonly timeoutMs: number
   readonly memoryMiB?: number
+  /** Its cable; without one it has no network card. */
+  readonly card?: Card
+  /** More files for /opt, by their paths below it. */
+  readonly files?: Readonly<Record<string, string>>
 }
 
 export interface VmResult {
@@ -63,8 +68,12 @@ sleep infinity
 const kernelArgs = 'root=/dev/vda rw console=ttyS0 panic=1 quiet mitigations=off audit=0'
 
 // Emulation only: KVM hangs on some machines that are virtual themselves, and a test must run the same everywhere.
-const qemuArgv = ({ kernel, initrd, disk }: VmImage, payload: string, console: string, memoryMiB: number) => [
-  ...['qemu-system-x86_64', '-nodefaults', '-display', 'none', '-nic', 'none'],
+const qemuArgv = ({ kernel, initrd, disk }: VmImage, payload: string, console: string, { memoryMiB = 3072, card }: VmOptions) => [
+  ...['qemu-system-x86_64', '-nodefaults', '-display', 'none'],
+  ...[
+    '-nic',
+    card === undefined ? 'none' : `tap,ifname=${card.device},script=no,downscript=no,model=virtio-net-pci,mac=${card.mac}`,
+  ],
   ...['-accel', 'tcg,thread=multi', '-cpu', 'Nehalem', '-smp', '2', '-m', String(memoryMiB)],
   ...['-kernel', kernel, '-initrd', initrd, '-append', kernelArgs],
   // snapshot: what the machine writes goes to a file that has no name
@@ -76,10 +85,14 @@ const qemuArgv = ({ kernel, initrd, disk }: VmImage, payload: string, console: s
 
 const payloadBytes = 8 * 1024 ** 3
 
-const makePayload = async (work: string, { argv, images }: VmOptions): Promise<string> => {
+const makePayload = async (work: string, { argv, images, files = {} }: VmOptions): Promise<string> => {
   const folder = join(work, 'payload')
   await mkdir(folder)
   await fillPayload(folder, images)
+  for (const [path, from] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true })
+    await copyFile(from, join(folder, path))
+  }
   await writeFile(join(folder, 'argv'), argv.map(word => `${word}\0`).join(''))
   await writeFile(join(folder, 'start'), start)
   await chmod(join(folder, 'start'), 0o755)
@@ -96,7 +109,9 @@ export const runVm = async (options: VmOptions): Promise<VmResult> => {
     const image = await vmImage()
     const payload = await makePayload(work, options)
     const log = join(work, 'console')
-    const [program = '', ...args] = qemuArgv(image, payload, log, options.memoryMiB ?? 3072)
+    const argv = qemuArgv(image, payload, log, options)
+    // nsenter becomes QEMU itself: the process id is QEMU's
+    const [program = '', ...args] = options.card === undefined ? argv : options.card.netns.wrap(argv)
     // while stdin is at its end QEMU takes the port for closed, and writes in the machine wait for ever
     const machine = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     const end = () => machine.kill('SIGKILL')

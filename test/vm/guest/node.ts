@@ -74,15 +74,20 @@ export const addNetwork = async (): Promise<void> => {
   await run(['ip', '-n', outside, '-batch', '-'], { input: `${outsideLines.join('\n')}\n` })
 }
 
-/** Files of configuration, images, and a containerd that has read its own. */
-export const setUp = async (): Promise<void> => {
-  await mkdir(manifests, { recursive: true })
+/** Images, and a containerd that has read its configuration. */
+export const setUpContainerd = async (): Promise<void> => {
   await mkdir('/etc/containerd', { recursive: true })
   await writeFile('/etc/containerd/config.toml', containerdConfig)
-  await writeFile('/etc/nodelet/kubelet.json', JSON.stringify(kubeletConfig))
-  await writeFile('/etc/nodelet/nodelet.json', JSON.stringify(nodeletConfig))
   await run(['systemctl', 'restart', 'containerd'])
   await importImages(containerdSocket, [pauseImage, busyboxImage, webImage])
+}
+
+/** Files of configuration, and what setUpContainerd does. */
+export const setUp = async (): Promise<void> => {
+  await mkdir(manifests, { recursive: true })
+  await writeFile('/etc/nodelet/kubelet.json', JSON.stringify(kubeletConfig))
+  await writeFile('/etc/nodelet/nodelet.json', JSON.stringify(nodeletConfig))
+  await setUpContainerd()
 }
 
 /** Starts the daemon as a service and waits until it answers. */

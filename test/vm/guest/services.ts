@@ -16,12 +16,15 @@ const named = { env: [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'm
 const webPod = (name: string) => podOf(name, web({ readinessProbe, ...named }), {}, { labels: { app: 'web' } })
 const dual = { ipFamilyPolicy: 'RequireDualStack' }
 
-/** Two web pods behind a ClusterIP and a node port of both families, a pod that asks, and a Service of nobody. */
-export const serveWeb = async (): Promise<void> => {
+/**
+ * Two web pods behind a ClusterIP and a node port, a pod that asks, and a Service of nobody.
+ * @param families what the Service asks for; both unless told otherwise
+ */
+export const serveWeb = async (families: object = dual): Promise<void> => {
   await putManifest(
     'web.json',
     ...[webPod('web-1'), webPod('web-2'), podOf('client', idle())],
-    service('web', [{ port: 80, targetPort: 'http', nodePort }], { ...dual, type: 'NodePort' }),
+    service('web', [{ port: 80, targetPort: 'http', nodePort }], { ...families, type: 'NodePort' }),
     service('nobody', [{ port: 80 }]),
   )
   for (const name of ['web-1-vm', 'web-2-vm', 'client-vm']) await until(name, isReady)
