@@ -128,7 +128,9 @@ const refuse = async (missing: readonly string[], others: IpvsModeDeps['others']
       () => undefined,
     )
   const advice = working.length === 0 ? 'no other mode works here either' : `would work here: mode ${working.join(' or ')}`
-  throw new Fault('unsupported', `the IPVS mode lacks ${missing.join('; ')}; ${advice}`, { retry: 'never' })
+  // Programs say it in several lines; a log has one.
+  const lacks = missing.map(it => it.replaceAll(/\s*\n\s*/g, ' '))
+  throw new Fault('unsupported', `the IPVS mode lacks ${lacks.join('; ')}; ${advice}`, { retry: 'never' })
 }
 
 const watched: Readonly<Record<string, string>> = {
