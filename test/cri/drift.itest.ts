@@ -6,7 +6,7 @@ import { call, streamLog, trafficPod } from '../support/callers.ts'
 import { busyboxImage } from '../support/images.ts'
 import { podOf, script, service } from '../support/manifests.ts'
 import { createNode, isReady, nodeIP } from '../support/node.ts'
-import { rulesetOf } from '../support/ruleset.ts'
+import { inUse, rulesetOf } from '../support/ruleset.ts'
 import { waitFor } from '../support/wait.ts'
 
 t.setTimeout(0)
@@ -97,7 +97,7 @@ const harm = (name: string, argv: readonly string[], told: readonly string[]) =>
   t.test(name, async t => {
     const before = await foreign()
     const began = clock.monotonic()
-    await netns.run(argv)
+    await netns.run((await inUse(netns, argv.join(' '))).split(' '))
     await waitFor(
       'everything to be back',
       async () => (await links()).join() === interfaces.join() && (await rulesetOf(netns)).join('\n') === rules.join('\n'),
@@ -125,7 +125,7 @@ t.test('nobody is refused while tables are written anew, forty times', async t =
   for (let round = 0; round < 20; round++)
     for (const element of ['ip nodelet-proxy cluster-ips { 10.96.0.80 }', 'inet nodelet-cni anyports4 { tcp . 18080 }']) {
       const rounds = (await foreign()).length
-      await netns.run(['nft', 'delete', 'element', ...element.split(' ')])
+      await netns.run((await inUse(netns, `nft delete element ${element}`)).split(' '))
       await waitFor(
         'the repair',
         async () => (await foreign()).length > rounds && (await rulesetOf(netns)).join('\n') === rules.join('\n'),

@@ -9,6 +9,7 @@ import { createNft } from '../../host/nft.ts'
 import type { ForeignChange } from '../../host/nftmonitor.ts'
 import { addresses, backendContract, nodeName, service, slice, type World } from '../../proxy/backend.contract.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
+import { inUse } from '../support/ruleset.ts'
 import { createServiceWorld } from '../support/service-world.ts'
 import { patience, waitFor } from '../support/wait.ts'
 
@@ -107,12 +108,6 @@ await t.test('flows that are not ours stay', async t2 => {
   t2.match(stdout, /dport=8080/, 'the direct flow to an endpoint that left the Service is still tracked')
 })
 
-/** The rules may be of either edition: what is ours is called by its name in the one that routes. */
-const inUse = async (text: string) => {
-  const { stdout } = await net.node.run(['nft', 'list', 'chains', 'ip'])
-  return stdout.includes('nat-prerouting.b') ? text.replace(/(services|service-ips|endpoints-tcp)\b/, '$1.b') : text
-}
-
 const foreign: readonly (readonly [string, string])[] = [
   ['flushes the whole ruleset', 'flush ruleset'],
   ['deletes our table', 'delete table ip nodelet-proxy'],
@@ -126,7 +121,7 @@ for (const [what, text] of foreign)
     t2.same(await reach(), { reached: 'a', sees: 'client' })
     const before = drifts()
     lines.length = 0
-    await nft(await inUse(text))
+    await nft(await inUse(net.node, text))
     const began = systemClock.monotonic()
     await waitFor('traffic to be back', async () => drifts() > before && typeof (await reach()) === 'object', 2_000)
     t2.ok(systemClock.monotonic() - began < 1_000 * patience, `took ${Math.round(systemClock.monotonic() - began)} ms`)
@@ -169,7 +164,7 @@ await t.test('a watch that dies is started again, and everything is written anew
   await waitFor('a full sync', () => proxy.status().fullSyncs > full && proxy.status().watching)
   const before = drifts()
   await waitFor('drift to be seen again', async () => {
-    await nft(await inUse('flush chain ip nodelet-proxy services')).catch(() => undefined)
+    await nft(await inUse(net.node, 'flush chain ip nodelet-proxy services')).catch(() => undefined)
     return drifts() > before
   })
   await proxy.settled()
@@ -179,7 +174,7 @@ await t.test('a watch that dies is started again, and everything is written anew
 await t.test('a change that the kernel refuses leaves the old rules whole, then everything is written anew', async t2 => {
   await fill([service('IPv4')], [slice('IPv4', { a: ready })])
   // Somebody put an element of his own where the next Service belongs: adding it is refused.
-  await nft(await inUse('add element ip nodelet-proxy endpoints-tcp { 10.96.0.77 . 80 . 0 : 10.0.0.1 . 1 }'))
+  await nft(await inUse(net.node, 'add element ip nodelet-proxy endpoints-tcp { 10.96.0.77 . 80 . 0 : 10.0.0.1 . 1 }'))
   const { failures } = proxy.status()
   const other: Service = {
     ...service('IPv4', { clusterIP: '10.96.0.77', clusterIPs: ['10.96.0.77'] }),

@@ -1,11 +1,13 @@
-// The nftables rules of a host as text that can be compared: without handles, and with what has no order in an order.
+// The nftables rules of a host as text that can be compared: without handles, with what has no order in an order, and with the names of
+// the Services' rules as they are in the first edition (proxy/nftables/edition.ts), since every repair writes the other one.
 import type { Netns } from './netns.ts'
 
 const plain = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(plain)
+  if (typeof value === 'string') return value.replace(/^(@?[\w-]+)\.b$/, '$1')
   if (typeof value !== 'object' || value === null) return value
   const entries = Object.entries(value)
-    .filter(([name]) => name !== 'handle')
+    .filter(([name]) => name !== 'handle' && name !== 'comment')
     .map(([name, inner]) => [name, plain(inner)] as const)
   return Object.fromEntries(
     entries.map(([name, inner]) => [
@@ -24,9 +26,9 @@ export const rulesetOf = async (netns: Netns): Promise<readonly string[]> => {
   const rules = new Map<string, string[]>()
   const others: string[] = []
   for (const item of nftables) {
-    const [kind = '', body] = Object.entries(item)[0] ?? []
+    const [kind = '', body] = Object.entries(plain(item) as typeof item)[0] ?? []
     if (kind === 'metainfo') continue
-    const text = JSON.stringify(plain(item))
+    const text = JSON.stringify({ [kind]: body })
     if (kind !== 'rule') others.push(text)
     else {
       const key = `${JSON.stringify(body?.['family' as 'table'])} ${body?.table} ${body?.chain}`
@@ -34,4 +36,12 @@ export const rulesetOf = async (netns: Netns): Promise<readonly string[]> => {
     }
   }
   return [...others.sort(), ...[...rules].map(([key, lines]) => [key, ...lines].join('\n')).sort()]
+}
+
+/** A command on chains or maps of the Services' rules, with their names in the edition that routes now. */
+export const inUse = async (netns: Pick<Netns, 'run'>, command: string): Promise<string> => {
+  const { stdout } = await netns.run(['nft', 'list', 'chains', 'ip'])
+  return stdout.includes('nat-prerouting.b')
+    ? command.replace(/ (services|service-ips|cluster-ips|endpoints-tcp)(?= |$)/, ' $1.b')
+    : command
 }
