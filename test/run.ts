@@ -109,6 +109,12 @@ const runSerial = async (ring: string, paths: readonly string[]): Promise<readon
   return results
 }
 
+/**
+ * Rings that run only when they are asked for. The VM's: under emulation Node itself ends with a segmentation fault now and then, in code
+ * that it has compiled while it ran, which says nothing about the daemon.
+ */
+const apart: ReadonlySet<string> = new Set(['vm'])
+
 const main = async ([ring = 'all', filter = '']: readonly string[]): Promise<number> => {
   const rings = await ringFiles()
   if (!['unit', 'all', ...rings.keys()].includes(ring)) {
@@ -125,7 +131,8 @@ const main = async ([ring = 'all', filter = '']: readonly string[]): Promise<num
     results.push({ path: 'unit', passed: 0, skipped: 0, failures: await leaksOf('unit', before), ms: 0 })
   }
   for (const [name, paths] of rings) {
-    if (ring === name || ring === 'all') results.push(...(await runSerial(name, wanted(paths))))
+    if (ring === name || (ring === 'all' && !apart.has(name))) results.push(...(await runSerial(name, wanted(paths))))
+    else if (ring === 'all') say(`not in this run: test/${name} (npm run test:${name})`)
   }
   await rm(join(tmpdir(), `${testPrefix}${run}`), { recursive: true, force: true })
 
