@@ -19,10 +19,17 @@ const sign = (payload: string, [id = '', secret = ''] = token.split('.')): strin
   return `${header}..${createHmac('sha256', secret).update(signed).digest('base64url')}`
 }
 
+// Answers to come before the cluster has signed with the token.
+let unsigned = 0
+
 // As much of an apiserver as a machine sees that joins.
 const server = createServer({ cert, key }, (request, response) => {
   const answer = (status: number, data: object) => void response.writeHead(status).end(JSON.stringify({ data }))
-  if (request.url?.endsWith('/cluster-info')) return answer(200, { kubeconfig, 'jws-kubeconfig-abcdef': sign(kubeconfig) })
+  if (request.url?.endsWith('/cluster-info')) {
+    const isNew = unsigned > 0
+    unsigned -= 1
+    return answer(200, { kubeconfig, ...(!isNew && { 'jws-kubeconfig-abcdef': sign(kubeconfig) }) })
+  }
   if (request.headers.authorization !== `Bearer ${token}`) return answer(401, {})
   answer(200, { kubelet: 'clusterDNS: [10.32.0.10]\nclusterDomain: lab.local\n' })
 })
@@ -48,6 +55,11 @@ t.test('with a token and the hash of the CA a machine learns of its cluster', as
   })
 })
 
+t.test('a token that has just been made is waited for', async t => {
+  unsigned = 1
+  t.match(await prepareJoin(asked), { ca: authority.certificate })
+})
+
 t.test('with a bootstrap kubeconfig too', async t => {
   const dir = await mkdtemp(join(tmpdir(), 'nlt-join-'))
   t.teardown(() => rm(dir, { recursive: true }))
@@ -69,7 +81,7 @@ t.test('what is wrong is told apart', async t => {
   await t.rejects(prepareJoin({ ...asked, token: 'abcdef.fedcba9876543210' }), {
     message: /--token: the cluster does not know it/,
   })
-  await t.rejects(prepareJoin({ ...asked, token: 'zzzzzz.0123456789abcdef' }), {
+  await t.rejects(prepareJoin({ ...asked, token: 'zzzzzz.0123456789abcdef' }, 0), {
     message: /--token: the cluster does not know it/,
   })
   await t.rejects(prepareJoin({ ...asked, caHashes: [`sha256:${'0'.repeat(64)}`] }), {

@@ -5,6 +5,7 @@ import { createHash, createHmac, timingSafeEqual, X509Certificate } from 'node:c
 import { readFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
 import { parse, stringify } from 'yaml'
 import { Fault } from '../host/fault.ts'
 import type { JoinByFile, JoinByToken } from './options.ts'
@@ -102,16 +103,40 @@ const bootstrapText = (server: string, ca: string, token: string): string =>
     'current-context': 'bootstrap',
   })
 
-/** The apiserver and its CA, from cluster-info. */
-const discover = async ({ server, token, caHashes }: JoinByToken): Promise<{ readonly server: string; readonly ca: string }> => {
+interface ClusterInfo {
+  readonly kubeconfig: string
+  /** By this token; undefined where the cluster has not signed with it. */
+  readonly signature: string | undefined
+}
+
+const askClusterInfo = async ({ server, token }: JoinByToken): Promise<ClusterInfo> => {
   const { status, body } = await ask(`https://${server}/api/v1/namespaces/kube-public/configmaps/cluster-info`, {
     trustsAnybody: true,
   })
   if (status !== 200)
     throw wrong(`${server} does not offer cluster-info (status ${status}): is it the apiserver of a kubeadm cluster?`)
   const { data = {} } = JSON.parse(body) as { data?: Readonly<Record<string, string>> }
-  const kubeconfig = data['kubeconfig'] ?? ''
-  if (!isSigned(kubeconfig, data[`jws-kubeconfig-${token.split('.')[0]}`], token))
+  return { kubeconfig: data['kubeconfig'] ?? '', signature: data[`jws-kubeconfig-${token.split('.')[0]}`] }
+}
+
+// A token is made first and signed with a moment later, by the controller manager: kubeadm, too, asks again meanwhile.
+const signingMs = 15_000
+const askAgainMs = 500
+
+const waitForSignature = async (join: JoinByToken, patienceMs: number): Promise<ClusterInfo> => {
+  const deadline = performance.now() + patienceMs
+  for (;;) {
+    const info = await askClusterInfo(join)
+    if (info.signature !== undefined || performance.now() + askAgainMs > deadline) return info
+    await setTimeout(askAgainMs)
+  }
+}
+
+/** The apiserver and its CA, from cluster-info. */
+const discover = async (join: JoinByToken, patienceMs: number): Promise<{ readonly server: string; readonly ca: string }> => {
+  const { token, caHashes } = join
+  const { kubeconfig, signature } = await waitForSignature(join, patienceMs)
+  if (!isSigned(kubeconfig, signature, token))
     throw wrong(
       '--token: the cluster does not know it, or it has ended: `kubeadm token create --print-join-command` makes another',
     )
@@ -136,10 +161,13 @@ const readSettings = async (server: string, asking: Asking): Promise<ClusterSett
   return { clusterDNS: clusterDNS ?? kubeadmDefaults.clusterDNS, clusterDomain: clusterDomain ?? kubeadmDefaults.clusterDomain }
 }
 
-/** @throws Fault `bad-config` for credentials that are wrong, `api-away` when nobody answers */
-export const prepareJoin = async (join: JoinByToken | JoinByFile): Promise<Joining> => {
+/**
+ * @param patienceMs how long a cluster may take to sign with a token that is new
+ * @throws Fault `bad-config` for credentials that are wrong, `api-away` when nobody answers
+ */
+export const prepareJoin = async (join: JoinByToken | JoinByFile, patienceMs = signingMs): Promise<Joining> => {
   if (join.by === 'token') {
-    const { server, ca } = await discover(join)
+    const { server, ca } = await discover(join, patienceMs)
     const settings = await readSettings(server, { ca, token: join.token })
     return { bootstrapKubeconfig: bootstrapText(server, ca, join.token), ca, settings }
   }
