@@ -130,7 +130,7 @@ const install = async (options: InstallOptions, deps: SetupDeps): Promise<number
     return 1
   }
   const { join } = options
-  const joining = join && (await stage('asked the cluster', () => prepareJoin(join)))
+  const joining = join && (await stage('asked the cluster', () => prepareJoin(join, deps.clock)))
   for (const finding of findings.filter(it => !it.isGrave && it.fix === undefined)) out(toText(finding))
   const program = await stage('the program is in place', placeProgram)
   const left = await stage('the machine is prepared', () => applyFixes(findings, deps))

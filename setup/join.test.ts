@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { createAuthority } from '../api/kube/certificates.fake.ts'
+import { systemClock } from '../host/clock.ts'
 import { caHash, isSigned, prepareJoin } from './join.ts'
 
 const token = 'abcdef.0123456789abcdef'
@@ -45,7 +46,7 @@ const kubeconfig = `${withoutUsers}users: null\n`
 const asked = { by: 'token', server: address, token, caHashes: [caHash(authority.certificate)] } as const
 
 t.test('with a token and the hash of the CA a machine learns of its cluster', async t => {
-  const { bootstrapKubeconfig, ca: found, settings } = await prepareJoin(asked)
+  const { bootstrapKubeconfig, ca: found, settings } = await prepareJoin(asked, systemClock)
   t.equal(found, authority.certificate)
   t.same(settings, { clusterDNS: ['10.32.0.10'], clusterDomain: 'lab.local' })
   t.match(parse(bootstrapKubeconfig), {
@@ -57,7 +58,7 @@ t.test('with a token and the hash of the CA a machine learns of its cluster', as
 
 t.test('a token that has just been made is waited for', async t => {
   unsigned = 1
-  t.match(await prepareJoin(asked), { ca: authority.certificate })
+  t.match(await prepareJoin(asked, systemClock), { ca: authority.certificate })
 })
 
 t.test('with a bootstrap kubeconfig too', async t => {
@@ -68,26 +69,31 @@ t.test('with a bootstrap kubeconfig too', async t => {
     return { by: 'file', file: join(dir, name) } as const
   }
   const good = `${withoutUsers}users: [{name: u, user: {token: ${token}}}]\n`
-  t.match(await prepareJoin(await write('good', good)), { bootstrapKubeconfig: good, settings: { clusterDomain: 'lab.local' } })
-  await t.rejects(prepareJoin(await write('old', good.replace(token, 'abcdef.fedcba9876543210'))), {
+  t.match(await prepareJoin(await write('good', good), systemClock), {
+    bootstrapKubeconfig: good,
+    settings: { clusterDomain: 'lab.local' },
+  })
+  await t.rejects(prepareJoin(await write('old', good.replace(token, 'abcdef.fedcba9876543210')), systemClock), {
     code: 'bad-config',
     message: /does not take the token/,
   })
-  await t.rejects(prepareJoin(await write('empty', '')), { message: /names no apiserver/ })
-  await t.rejects(prepareJoin({ by: 'file', file: '/nowhere' }), { message: /--bootstrap-kubeconfig: \/nowhere cannot be read/ })
+  await t.rejects(prepareJoin(await write('empty', ''), systemClock), { message: /names no apiserver/ })
+  await t.rejects(prepareJoin({ by: 'file', file: '/nowhere' }, systemClock), {
+    message: /--bootstrap-kubeconfig: \/nowhere cannot be read/,
+  })
 })
 
 t.test('what is wrong is told apart', async t => {
-  await t.rejects(prepareJoin({ ...asked, token: 'abcdef.fedcba9876543210' }), {
+  await t.rejects(prepareJoin({ ...asked, token: 'abcdef.fedcba9876543210' }, systemClock), {
     message: /--token: the cluster does not know it/,
   })
-  await t.rejects(prepareJoin({ ...asked, token: 'zzzzzz.0123456789abcdef' }, 0), {
+  await t.rejects(prepareJoin({ ...asked, token: 'zzzzzz.0123456789abcdef' }, systemClock, 0), {
     message: /--token: the cluster does not know it/,
   })
-  await t.rejects(prepareJoin({ ...asked, caHashes: [`sha256:${'0'.repeat(64)}`] }), {
+  await t.rejects(prepareJoin({ ...asked, caHashes: [`sha256:${'0'.repeat(64)}`] }, systemClock), {
     message: /the CA of the cluster has sha256:/,
   })
-  await t.rejects(prepareJoin({ ...asked, server: '127.0.0.1:1' }), {
+  await t.rejects(prepareJoin({ ...asked, server: '127.0.0.1:1' }, systemClock), {
     code: 'api-away',
     message: /127\.0\.0\.1:1 does not answer/,
   })

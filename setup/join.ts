@@ -5,8 +5,8 @@ import { createHash, createHmac, timingSafeEqual, X509Certificate } from 'node:c
 import { readFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { text } from 'node:stream/consumers'
-import { setTimeout } from 'node:timers/promises'
 import { parse, stringify } from 'yaml'
+import type { Clock } from '../host/clock.ts'
 import { Fault } from '../host/fault.ts'
 import type { JoinByFile, JoinByToken } from './options.ts'
 import type { ClusterSettings } from './places.ts'
@@ -120,22 +120,27 @@ const askClusterInfo = async ({ server, token }: JoinByToken): Promise<ClusterIn
 }
 
 // A token is made first and signed with a moment later, by the controller manager: kubeadm, too, asks again meanwhile.
+type JoinClock = Pick<Clock, 'monotonic' | 'sleep'>
 const signingMs = 15_000
 const askAgainMs = 500
 
-const waitForSignature = async (join: JoinByToken, patienceMs: number): Promise<ClusterInfo> => {
-  const deadline = performance.now() + patienceMs
+const waitForSignature = async (join: JoinByToken, clock: JoinClock, patienceMs: number): Promise<ClusterInfo> => {
+  const deadline = clock.monotonic() + patienceMs
   for (;;) {
     const info = await askClusterInfo(join)
-    if (info.signature !== undefined || performance.now() + askAgainMs > deadline) return info
-    await setTimeout(askAgainMs)
+    if (info.signature !== undefined || clock.monotonic() + askAgainMs > deadline) return info
+    await clock.sleep(askAgainMs)
   }
 }
 
 /** The apiserver and its CA, from cluster-info. */
-const discover = async (join: JoinByToken, patienceMs: number): Promise<{ readonly server: string; readonly ca: string }> => {
+const discover = async (
+  join: JoinByToken,
+  clock: JoinClock,
+  patienceMs: number,
+): Promise<{ readonly server: string; readonly ca: string }> => {
   const { token, caHashes } = join
-  const { kubeconfig, signature } = await waitForSignature(join, patienceMs)
+  const { kubeconfig, signature } = await waitForSignature(join, clock, patienceMs)
   if (!isSigned(kubeconfig, signature, token))
     throw wrong(
       '--token: the cluster does not know it, or it has ended: `kubeadm token create --print-join-command` makes another',
@@ -165,9 +170,9 @@ const readSettings = async (server: string, asking: Asking): Promise<ClusterSett
  * @param patienceMs how long a cluster may take to sign with a token that is new
  * @throws Fault `bad-config` for credentials that are wrong, `api-away` when nobody answers
  */
-export const prepareJoin = async (join: JoinByToken | JoinByFile, patienceMs = signingMs): Promise<Joining> => {
+export const prepareJoin = async (join: JoinByToken | JoinByFile, clock: JoinClock, patienceMs = signingMs): Promise<Joining> => {
   if (join.by === 'token') {
-    const { server, ca } = await discover(join, patienceMs)
+    const { server, ca } = await discover(join, clock, patienceMs)
     const settings = await readSettings(server, { ca, token: join.token })
     return { bootstrapKubeconfig: bootstrapText(server, ca, join.token), ca, settings }
   }
