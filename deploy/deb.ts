@@ -5,6 +5,7 @@ import { chmod, copyFile, link, mkdir, mkdtemp, readdir, rename, rm, symlink, wr
 import { dirname, join } from 'node:path'
 import { systemExec } from '../host/exec.ts'
 import { kubeletVersion, version } from '../host/version.ts'
+import { places } from '../setup/places.ts'
 import type { Architecture } from './executable.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -55,6 +56,18 @@ if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
 fi
 `
 
+// What an administrator wrote goes when the package is purged. Credentials of a node that `nodelet install` made go with it; those that
+// kubeadm made are `kubeadm reset`'s, and a kubelet's that has taken the node over stay.
+const postrm = `#!/bin/sh
+set -e
+if [ "$1" = purge ]; then
+  [ ! -e ${places.kubelet} ] || rm -rf ${places.rootDir}/pki ${places.rootDir}/nodelet
+  rm -rf ${places.folder} ${places.stateDir} ${places.defaults}
+  rmdir ${places.rootDir} 2>/dev/null || true
+fi
+if [ -d /run/systemd/system ]; then systemctl --system daemon-reload; fi
+`
+
 const units = 'usr/lib/systemd/system'
 
 const fill = async (folder: string, executable: string): Promise<void> => {
@@ -82,6 +95,7 @@ export const makeDeb = async (arch: Architecture, executable: string, folder: st
     await writeFile(join(tree, 'DEBIAN/control'), control(arch))
     await writeFile(join(tree, 'DEBIAN/postinst'), postinst, { mode: 0o755 })
     await writeFile(join(tree, 'DEBIAN/prerm'), prerm, { mode: 0o755 })
+    await writeFile(join(tree, 'DEBIAN/postrm'), postrm, { mode: 0o755 })
     await systemExec.run(['chmod', '--recursive', 'u=rwX,go=rX', tree])
     const options = ['--root-owner-group', '-Zxz', '-z1', '--threads-max=1']
     await systemExec.run(['dpkg-deb', ...options, '--build', tree, join(work, name)], {
