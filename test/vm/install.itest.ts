@@ -11,7 +11,8 @@ import { busyboxImage, pauseImage, webImage } from '../support/images.ts'
 import { checkInVm } from '../support/vm-reports.ts'
 
 const parts = process.env['INSTALL'] ?? 'refusals,node,reboot,uninstall'
-const limitMs = 460_000
+// A little less than what test/run.ts gives a file.
+const limitMs = 1_000_000
 
 t.setTimeout(limitMs + 120_000)
 

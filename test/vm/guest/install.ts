@@ -222,6 +222,7 @@ const recordFile = '/opt/shutdown.json'
 const networkUnit = `[Service]
 Type=oneshot
 RemainAfterExit=yes
+Environment="NODE_OPTIONS=${process.env['NODE_OPTIONS']}"
 ExecStart=/opt/nodelet/node_modules/.bin/node /opt/nodelet/test/vm/guest/add-network.ts
 [Unit]
 Before=network-online.target nodelet.service
