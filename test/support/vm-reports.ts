@@ -1,5 +1,5 @@
 // Runs a guest program of test/vm in a machine and makes an assertion of each check that it reports (test/vm/guest/report.ts).
-// How far it is shows on stderr.
+// How far it is shows on stderr; with VM_LINES=1 also all that the guest says.
 import type { Test } from 'tap'
 import { runVm, type VmOptions } from './vm.ts'
 
@@ -32,7 +32,12 @@ export const checkInVm = async (t: Test, options: Omit<VmOptions, 'onLine'>): Pr
   const { reports, read } = readReports(line =>
     process.stderr.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s  ${line}\n`),
   )
-  const result = await runVm({ ...options, onLine: read })
+  const isWordy = process.env['VM_LINES'] === '1'
+  const onLine = (line: string) => {
+    read(line)
+    if (isWordy && !/^(not )?ok /.test(line)) process.stderr.write(`        ${line}\n`)
+  }
+  const result = await runVm({ ...options, onLine })
   for (const { name, held, lines } of reports)
     t.test(name, async t => {
       if (held) t.pass(name)
