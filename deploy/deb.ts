@@ -37,13 +37,14 @@ Description: Kubernetes node agent: kubelet, kube-proxy and CNI plugin as one pr
  plane, from a folder of manifests (nodelet install).
 `
 
-// An upgrade restarts the daemon, which touches neither pods nor rules. kubeadm expects the kubelet's unit to be enabled.
+// An upgrade restarts the daemon, which touches neither pods nor rules; the package does not wait for it. kubeadm expects the kubelet's unit to be enabled.
 const postinst = `#!/bin/sh
 set -e
 if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
   systemctl --system daemon-reload
-  [ -n "$2" ] || [ -e /etc/systemd/system/nodelet.service ] || systemctl enable --quiet kubelet.service nodelet-reset.path
-  systemctl try-restart nodelet.service kubelet.service
+  [ -n "$2" ] || [ -e ${places.unit} ] || systemctl enable --quiet kubelet.service nodelet-reset.path
+  systemctl --no-block try-restart kubelet.service
+  [ ! -e ${places.unit} ] || systemctl --no-block try-restart nodelet.service
 fi
 `
 
@@ -51,7 +52,7 @@ fi
 const prerm = `#!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  [ ! -e /etc/systemd/system/nodelet.service ] || nodelet uninstall --keep-data
+  [ ! -e ${places.unit} ] || nodelet uninstall --keep-data
   systemctl disable --quiet --now kubelet.service nodelet-reset.path || true
 fi
 `
