@@ -37,7 +37,8 @@ Description: Kubernetes node agent: kubelet, kube-proxy and CNI plugin as one pr
  plane, from a folder of manifests (nodelet install).
 `
 
-// An upgrade restarts the daemon, which touches neither pods nor rules; the package does not wait for it. kubeadm expects the kubelet's unit to be enabled.
+// An upgrade restarts the daemon, which touches neither pods nor rules; the package does not wait for it. kubeadm expects the kubelet's
+// unit to be enabled.
 const postinst = `#!/bin/sh
 set -e
 if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
@@ -48,7 +49,7 @@ if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
 fi
 `
 
-// Files of a package that is removed; what was made by running it, \`nodelet uninstall\` takes away, which needs the program.
+// Files of a package that is removed; what was made by running it, `nodelet uninstall` takes away, which needs the program.
 const prerm = `#!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
