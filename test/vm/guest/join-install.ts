@@ -5,16 +5,13 @@ import { readFile, stat } from 'node:fs/promises'
 import { serviceAnswers, startWebs } from './join.ts'
 import { journal, kubectl, nodeIsReady, nodeName } from './join-node.ts'
 import { tryRelease } from './release.ts'
-import type { Remains } from './remains.ts'
+import { findRemains } from './remains.ts'
 import { check } from './report.ts'
 import { nothingIsLeft } from './uninstall.ts'
 
 /** @param words the apiserver, and flags with token and hash */
-export const installJoinChecks = async (
-  address: string,
-  [server = '', ...flags]: readonly string[],
-  before: Remains,
-): Promise<void> => {
+export const installJoinChecks = async (address: string, [server = '', ...flags]: readonly string[]): Promise<void> => {
+  const before = await findRemains()
   const isUp = await check('install --join: the words of `kubeadm token create` make a node of the cluster', async () => {
     // the Node, and its pods, that the machine has left
     await kubectl('delete', 'node', nodeName)

@@ -21,7 +21,7 @@ const life = async (): Promise<number> => {
   if (isAsked('restart')) await restartChecks()
   if (isAsked('takeover')) await takeoverChecks(address)
   if (isAsked('reset')) await resetChecks(before)
-  if (isAsked('install')) await installJoinChecks(address, words.slice(1), before)
+  if (isAsked('install')) await installJoinChecks(address, words.slice(1))
   return 0
 }
 
