@@ -165,11 +165,12 @@ export const installChecks = async (): Promise<boolean> => {
   await check('install: killed half way it leaves no service, and the next one finishes what it began', async () => {
     const interrupted = systemExec.watch(['env', `NODE_OPTIONS=${env.NODE_OPTIONS}`, release, ...words], line => {
       say(`    ${line}`)
-      if (line.endsWith('the machine is prepared')) interrupted.stop()
+      // what follows, containerd's configuration and restart, takes longest
+      if (line.endsWith('the program is in place')) interrupted.stop()
     })
     await interrupted.ended
     ok(!(await isThere(unit)))
-    ok(await isThere('/etc/sysctl.d/90-nodelet.conf'))
+    ok(await isThere(installed))
   })
   const isUp = await check('install: ends with a node that is well', async () => {
     const { exitCode, stdout } = await install()
