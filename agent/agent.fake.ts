@@ -29,6 +29,8 @@ export interface Setup {
   /** Millicores that all pods together may request; as many as they like when not given. */
   readonly milliCpu?: number
   readonly memoryUsed?: (containerId: string) => number
+  /** How often the kernel killed something for lack of memory in containers of the pod that have ended. */
+  readonly oomKills?: (podUid: string) => number
   /** The label that pods need, as the node knows it now. */
   /** Whether the node runs short of something: then it takes no pod. */
   readonly isPressed?: () => boolean
@@ -100,6 +102,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
       ensurePod: async pod => `/kubepods/pod${pod.metadata.uid}`,
       parentOf: pod => `/kubepods/pod${pod.metadata.uid}`,
       removePod: async uid => void calls.push(`cgroup ${uid}`),
+      oomKillsOfEnded: async uid => more.oomKills?.(uid),
       pods: async () => [],
       updateQos: async () => undefined,
       removeAll: async () => undefined,

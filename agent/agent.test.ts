@@ -48,6 +48,37 @@ t.test('a container that dies is started again at once, the second time after te
   t.equal(status('web')?.containerStatuses?.[0]?.restartCount, 2)
 })
 
+t.test('a container killed for lack of memory says OOMKilled where the runtime says Error and the kernel knows', async t => {
+  const kills = new Map<string, number>()
+  const { wanted, cri, settle, status } = setup({ oomKills: uid => kills.get(uid) ?? 0 })
+  const reasonOf = (name: string) => status(name)?.containerStatuses?.[0]?.lastState?.terminated?.reason
+  wanted.put(namedPod('web'))
+  await settle()
+  kills.set('uid-of-web', 1)
+  cri.exit(cri.container('a')!.id, 137)
+  await settle()
+  t.equal(reasonOf('web'), 'OOMKilled')
+})
+
+t.test('one that is killed otherwise says Error, also after another one that was not', async t => {
+  const kills = new Map([['uid-of-web', 3]])
+  const { wanted, cri, settle, status, clock } = setup({ oomKills: uid => kills.get(uid) ?? 0 })
+  const reasonOf = (name: string) => status(name)?.containerStatuses?.[0]?.lastState?.terminated?.reason
+  wanted.put(namedPod('web'))
+  await settle()
+  for (const [exitCode, more, reason] of [
+    [137, 0, 'Error'],
+    [1, 1, 'Error'],
+    [137, 0, 'Error'],
+  ] as const) {
+    kills.set('uid-of-web', (kills.get('uid-of-web') ?? 0) + more)
+    cri.exit(cri.container('a')!.id, exitCode)
+    await clock.advance(60_000)
+    await settle()
+    t.equal(reasonOf('web'), reason)
+  }
+})
+
 t.test('an unpullable image is ErrImagePull, then ImagePullBackOff, and the other container runs', async t => {
   const { wanted, cri, settle, status, clock } = setup()
   cri.fail('pullImage', new Fault('image-pull', 'no such image', { reason: 'ErrImagePull' }), 3)

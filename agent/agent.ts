@@ -19,6 +19,7 @@ import { createFollower } from './follow.ts'
 import { type HookDeps, runHook } from './hooks.ts'
 import type { Images } from './images.ts'
 import { createObserver } from './observe.ts'
+import { createOomWitness } from './oom.ts'
 import type { Parts } from './parts.ts'
 import type { OnPodEvent } from './pod-event.ts'
 import type { PodLogs } from './podlogs.ts'
@@ -94,7 +95,8 @@ const longestAdoptionMs = 10_000
 
 export const createAgent = (deps: AgentDeps): Agent => {
   const { runtime, clock, log, timeline, live } = deps
-  const observer = createObserver({ runtime, clock })
+  const oom = createOomWitness(deps.cgroups.oomKillsOfEnded)
+  const observer = createObserver({ runtime, oom, clock })
   const prober = createProber({
     cri: runtime,
     clock,
@@ -175,6 +177,7 @@ export const createAgent = (deps: AgentDeps): Agent => {
       if (stage !== 'gone') return
       timeline.ended(pod)
       deps.images.forget(pod.metadata.uid ?? '')
+      oom.forget(pod.metadata.uid ?? '')
     },
     onLooked: worker => {
       prober.sync(worker.uid, worker.phase === 'terminated' ? [] : probeTargets(worker, liveOf(worker).podIPs))

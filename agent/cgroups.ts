@@ -42,6 +42,11 @@ export interface PodCgroups {
   parentOf(pod: Pod): string
   /** Ends what still runs in the pod's cgroup and removes it. Fine when it is gone. */
   removePod(uid: string): Promise<void>
+  /**
+   * How often the kernel killed something for lack of memory in containers of the pod that have ended, the one with this id among them.
+   * Undefined where it does not tell (cgroup v1, no cgroups for pods).
+   */
+  oomKillsOfEnded(uid: string, endedContainer?: string): Promise<number | undefined>
   /** UIDs of all pods that have a cgroup here: those that are no pods any more are orphans. */
   pods(): Promise<readonly string[]>
   /** Weighs the QoS classes anew; writes only what changed. */
@@ -131,6 +136,12 @@ export const createPodCgroups = ({ cgroup, cgroupRoot, cgroupsPerQOS, context, l
         if (killed > 0) log.info({ uid, killed }, 'ended processes that were left in a pod cgroup')
         await cgroup.remove(name)
       }
+    },
+    oomKillsOfEnded: async (uid, endedContainer) => {
+      if (!cgroupsPerQOS || cgroup.version === 1) return undefined
+      const names = Object.values(parents).map((parent): CgroupName => [...parent, `${podPrefix}${uid}`])
+      const kills = await Promise.all(names.map(name => cgroup.oomKillsOfGone(name, endedContainer)))
+      return kills.reduce<number>((sum, it) => sum + (it ?? 0), 0)
     },
     pods: async () => {
       if (!cgroupsPerQOS) return []

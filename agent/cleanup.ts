@@ -50,12 +50,16 @@ type Attempt = (what: string, work: () => Promise<unknown>) => Promise<void>
 const cleanupRuntime = async ({ runtime }: CleanupDeps, attempt: Attempt): Promise<void> => {
   const containers = (await runtime.listContainers()).filter(it => it.labels[podUidLabel])
   await Promise.all(containers.map(it => except(runtime.stopContainer(it.id, grace), 'not-found', 'runtime-refused')))
-  for (const { id } of containers) await except(runtime.removeContainer(id), 'not-found', 'runtime-refused')
-  for (const { id, labels } of (await runtime.listPodSandbox()).filter(it => it.labels[podUidLabel]))
-    await attempt(`pod ${labels[podNamespaceLabel]}/${labels[podNameLabel]}`, async () => {
-      await except(runtime.stopPodSandbox(id), 'not-found')
-      await except(runtime.removePodSandbox(id), 'not-found')
-    })
+  await Promise.all(containers.map(it => except(runtime.removeContainer(it.id), 'not-found', 'runtime-refused')))
+  const sandboxes = (await runtime.listPodSandbox()).filter(it => it.labels[podUidLabel])
+  await Promise.all(
+    sandboxes.map(({ id, labels }) =>
+      attempt(`pod ${labels[podNamespaceLabel]}/${labels[podNameLabel]}`, async () => {
+        await except(runtime.stopPodSandbox(id), 'not-found')
+        await except(runtime.removePodSandbox(id), 'not-found')
+      }),
+    ),
+  )
 }
 
 /** Links of log collectors that lead nowhere now. */

@@ -1,5 +1,6 @@
 // Reads what the runtime shows of a pod into values (agent/seen.ts). Statuses that cannot change any more are remembered, so that
 // a look at a pod costs two list calls and one status call for each thing that is new.
+// That a container was killed for lack of memory is said where the runtime or the kernel knows it.
 // A container's exit is announced before the runtime's own record shows it: whoever was told so waits here until it does.
 import type { Cri } from '../api/cri/cri.ts'
 import type * as cri from '../api/cri/types.ts'
@@ -14,6 +15,7 @@ import {
   restartCountAnnotation,
 } from './labels.ts'
 import { readTerminationMessage } from './messages.ts'
+import type { OomWitness } from './oom.ts'
 import type { ContainerSeen, ContainerStateSeen, SandboxSeen, Seen } from './seen.ts'
 import { configSeenAnnotation } from './sources/identity.ts'
 
@@ -50,7 +52,16 @@ export const isAsSeen = ({ sandboxes, containers }: Seen, sketch: PodSketch): bo
 // Pauses while the runtime's record lags behind its event: 8 s in all, most exits show in the first few milliseconds.
 const settlePausesMs = [2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 4000]
 
-export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock: Clock }): Observer => {
+// As runtimes name it, and `kubectl` shows it.
+const oomKilled = { reason: 'OOMKilled', exitCode: 137 } as const
+
+export interface ObserverDeps {
+  readonly runtime: ObserveCri
+  readonly oom: Pick<OomWitness, 'watch' | 'sawKill'>
+  readonly clock: Clock
+}
+
+export const createObserver = ({ runtime, oom, clock }: ObserverDeps): Observer => {
   const known = new Map<string, ContainerSeen>()
   const sandboxes = new Map<string, SandboxSeen>()
   const expected = new Set<string>()
@@ -97,7 +108,15 @@ export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock:
     if (before !== undefined && before.state === stateNames[it.state]) return before
     const answer = await except(runtime.containerStatus(it.id), 'not-found')
     if (answer === undefined) return undefined
-    return rememberContainer(await toContainerSeen(it.podSandboxId, answer.status))
+    return rememberContainer(await withCause(it.labels, await toContainerSeen(it.podSandboxId, answer.status)))
+  }
+
+  /** Asked of every end, so that the next one is not told of this one's. */
+  const withCause = async (labels: Readonly<Record<string, string>>, seen: ContainerSeen): Promise<ContainerSeen> => {
+    const podUid = labels[podUidLabel]
+    if (seen.state !== 'exited' || podUid === undefined) return seen
+    const sawKill = await oom.sawKill(podUid, seen.id)
+    return sawKill && seen.exitCode === oomKilled.exitCode ? { ...seen, reason: oomKilled.reason } : seen
   }
 
   /** An exited container's record does not change any more, a running one's not until its state does. */
@@ -108,6 +127,7 @@ export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock:
 
   return {
     look: async podUid => {
+      await oom.watch(podUid)
       const { pods, containers } = await settle(podUid)
       const byAge = [...pods].sort(newestFirst)
       const [seenSandboxes, seenContainers] = await Promise.all([
@@ -128,8 +148,10 @@ export const createObserver = ({ runtime, clock }: { runtime: ObserveCri; clock:
       const { status } = await runtime.podSandboxStatus(id)
       return remember(toSandboxSeen(status, status))
     },
-    container: async (id, sandboxId) =>
-      rememberContainer(await toContainerSeen(sandboxId, (await runtime.containerStatus(id)).status)),
+    container: async (id, sandboxId) => {
+      const { status } = await runtime.containerStatus(id)
+      return rememberContainer(await withCause(status.labels, await toContainerSeen(sandboxId, status)))
+    },
     forget: ids => {
       for (const id of ids) {
         known.delete(id)

@@ -5,6 +5,7 @@ import { chmod, copyFile, link, mkdir, mkdtemp, readdir, rename, rm, symlink, wr
 import { dirname, join } from 'node:path'
 import { systemExec } from '../host/exec.ts'
 import { kubeletVersion, version } from '../host/version.ts'
+import { places } from '../setup/places.ts'
 import type { Architecture } from './executable.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -36,23 +37,37 @@ Description: Kubernetes node agent: kubelet, kube-proxy and CNI plugin as one pr
  plane, from a folder of manifests (nodelet install).
 `
 
-// An upgrade restarts the daemon, which touches neither pods nor rules. kubeadm expects the kubelet's unit to be enabled.
+// An upgrade restarts the daemon, which touches neither pods nor rules; the package does not wait for it. kubeadm expects the kubelet's
+// unit to be enabled.
 const postinst = `#!/bin/sh
 set -e
 if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
   systemctl --system daemon-reload
-  [ -n "$2" ] || [ -e /etc/systemd/system/nodelet.service ] || systemctl enable --quiet kubelet.service nodelet-reset.path
-  systemctl try-restart nodelet.service kubelet.service
+  [ -n "$2" ] || [ -e ${places.unit} ] || systemctl enable --quiet kubelet.service nodelet-reset.path
+  systemctl --no-block try-restart kubelet.service
+  [ ! -e ${places.unit} ] || systemctl --no-block try-restart nodelet.service
 fi
 `
 
-// Files of a package that is removed; what was made by running it, \`nodelet uninstall\` takes away, which needs the program.
+// Files of a package that is removed; what was made by running it, `nodelet uninstall` takes away, which needs the program.
 const prerm = `#!/bin/sh
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  [ ! -e /etc/systemd/system/nodelet.service ] || nodelet uninstall --keep-data
+  [ ! -e ${places.unit} ] || nodelet uninstall --keep-data
   systemctl disable --quiet --now kubelet.service nodelet-reset.path || true
 fi
+`
+
+// What an administrator wrote goes when the package is purged. Credentials of a node that `nodelet install` made go with it; those that
+// kubeadm made are `kubeadm reset`'s, and a kubelet's that has taken the node over stay.
+const postrm = `#!/bin/sh
+set -e
+if [ "$1" = purge ]; then
+  [ ! -e ${places.kubelet} ] || rm -rf ${places.rootDir}/pki ${places.rootDir}/nodelet
+  rm -rf ${places.folder} ${places.stateDir} ${places.defaults}
+  rmdir ${places.rootDir} 2>/dev/null || true
+fi
+if [ -d /run/systemd/system ]; then systemctl --system daemon-reload; fi
 `
 
 const units = 'usr/lib/systemd/system'
@@ -82,6 +97,7 @@ export const makeDeb = async (arch: Architecture, executable: string, folder: st
     await writeFile(join(tree, 'DEBIAN/control'), control(arch))
     await writeFile(join(tree, 'DEBIAN/postinst'), postinst, { mode: 0o755 })
     await writeFile(join(tree, 'DEBIAN/prerm'), prerm, { mode: 0o755 })
+    await writeFile(join(tree, 'DEBIAN/postrm'), postrm, { mode: 0o755 })
     await systemExec.run(['chmod', '--recursive', 'u=rwX,go=rX', tree])
     const options = ['--root-owner-group', '-Zxz', '-z1', '--threads-max=1']
     await systemExec.run(['dpkg-deb', ...options, '--build', tree, join(work, name)], {

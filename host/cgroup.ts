@@ -27,6 +27,11 @@ export interface Cgroups {
   exists(name: CgroupName): Promise<boolean>
   /** Limits and use as the kernel shows them; undefined where there is no limit or no such controller. */
   read(name: CgroupName): Promise<CgroupFigures>
+  /**
+   * How often the kernel killed something for lack of memory in cgroups below it that are gone, or whose name contains `ending`.
+   * Undefined on version 1, where a cgroup does not count what happens below it.
+   */
+  oomKillsOfGone(name: CgroupName, ending?: string): Promise<number | undefined>
   /** Last parts of the names right below it. */
   children(name: CgroupName): Promise<readonly string[]>
   /** Processes in it and below, in any hierarchy. */
@@ -144,6 +149,9 @@ const applyFile = async (dir: string, write: FileWrite): Promise<void> => {
   }
 }
 
+const oomKillsIn = async (dir: string): Promise<number> =>
+  Number(/^oom_kill (\d+)$/m.exec(await readOr(join(dir, 'memory.events'), ''))?.[1] ?? 0)
+
 const removalTries = 10
 const killDeadlineMs = 5_000
 
@@ -259,6 +267,17 @@ export const createCgroups = async ({ driver, exec, clock, layout: given }: Cgro
     },
     exists,
     read: async name => readFigures(reader, pathOf(name)),
+    oomKillsOfGone: async (name, ending) => {
+      if (version === 1) return undefined
+      let kills = 0
+      for (const dir of dirsOf(name)) {
+        // The whole first: what happens meanwhile is counted the next time.
+        kills += await oomKillsIn(dir)
+        for (const child of await subdirectories(dir))
+          if (ending === undefined || !child.includes(ending)) kills -= await oomKillsIn(join(dir, child))
+      }
+      return kills
+    },
     children: async name => {
       const found = await Promise.all(dirsOf(name).map(subdirectories))
       const parts = found.flat().map(directory => childOf(directory, name, driver))

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import { loadAgentConfig } from '../agent/config/load.ts'
 import { daemonFlags, defaultsText, kubeletConfigText, nodeletConfigText, places, unitText } from './places.ts'
@@ -36,6 +37,12 @@ t.test('the service lets pods outlive it and is watched', async t => {
     t.ok(unit.includes(`\n${line}\n`), line)
   t.match(unit, /\nExecStart=\/usr\/bin\/nodelet agent --config \/etc\/nodelet\/kubelet\.yaml/)
   t.notMatch(unit, /^(Private|Protect|ReadOnly|Inaccessible)/m, 'volumes must be seen outside')
+})
+
+t.test('the unit that kubeadm starts ends this service, and waits until it has ended', async t => {
+  const unit = await readFile(new URL('../deploy/kubeadm/kubelet.service', import.meta.url), 'utf8')
+  t.match(unit, /^Conflicts=nodelet\.service$/m)
+  t.match(unit, /^After=.*\bnodelet\.service\b/m)
 })
 
 t.test('name and address of the node are flags', async t =>

@@ -1,7 +1,8 @@
 // The disk that brings this checkout into a test VM, mounted there at /opt: /opt/nodelet as `npm ci --omit=dev` leaves it, the
 // images that are asked for, and beside it, in /opt/dev, the packages that only tests import.
-import { cp, mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { cp, glob, mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { build } from 'esbuild'
 import { bundle } from '../../deploy/build.ts'
 import { systemExec } from '../../host/exec.ts'
 import { imageArchives } from './images.ts'
@@ -61,11 +62,46 @@ const prepareProgram = async (checkout: string) => {
   await bundle(join(checkout, 'dist'))
   // without this file bin/nodelet takes the bundle
   await rm(join(checkout, 'cli/main.ts'))
-  // Code that is written while it runs is what emulation is worst at: it is slow, and now and then V8 finds its own pages wrong.
+  // as `nodeOptions`, also for what systemd starts
   const starter = join(checkout, 'bin/nodelet')
   const text = await readFile(starter, 'utf8')
   if (!text.includes(' --no-turbofan ')) throw new Error('bin/nodelet has other options for Node than it had')
   await writeFile(starter, text.replace(' --no-turbofan ', ' --jitless '))
+}
+
+/**
+ * Options for Node in the VM. Code that is written while it runs is what emulation is worst at: it is slow, and now and then V8 finds its
+ * own pages wrong and ends. So Node only interprets there, which leaves it without WebAssembly, by which it would strip types: they
+ * are stripped before.
+ */
+export const nodeOptions = '--jitless --import /opt/without-types.mjs'
+
+// Gives Node the text without types for a source of the checkout, whose file stays as it is: names and paths are the sources'.
+const withoutTypes = `import { readFileSync } from 'node:fs'
+import { registerHooks } from 'node:module'
+
+const checkout = 'file:///opt/nodelet/'
+if (process.argv[1]?.endsWith('.ts'))
+  registerHooks({
+    load: (url, context, next) =>
+      url.startsWith(checkout) && url.endsWith('.ts') && !url.includes('/node_modules/')
+        ? { format: 'module', source: readFileSync(url.replace(checkout, '/opt/without-types/').replace(/ts$/, 'js')), shortCircuit: true }
+        : next(url, context),
+  })
+`
+
+const stripTypes = async (checkout: string, folder: string) => {
+  const sources = await Array.fromAsync(glob('**/*.ts', { cwd: checkout }))
+  await build({
+    absWorkingDir: checkout,
+    entryPoints: sources,
+    outdir: join(folder, 'without-types'),
+    outbase: checkout,
+    format: 'esm',
+    target: 'node26',
+    logLevel: 'warning',
+  })
+  await writeFile(join(folder, 'without-types.mjs'), withoutTypes)
 }
 
 /**
@@ -76,6 +112,7 @@ export const fillPayload = async (folder: string, images: readonly string[]): Pr
   const checkout = join(folder, 'nodelet')
   await mkdir(checkout, { recursive: true })
   await copySources(checkout)
+  await stripTypes(checkout, folder)
   await prepareProgram(checkout)
   const [needed, forTests] = await readPackages()
   await copyPackages(needed, join(checkout, 'node_modules'))

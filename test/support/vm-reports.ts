@@ -1,5 +1,5 @@
 // Runs a guest program of test/vm in a machine and makes an assertion of each check that it reports (test/vm/guest/report.ts).
-// How far it is shows on stderr.
+// How far it is shows on stderr; with VM_LINES=1 also all that the guest says.
 import type { Test } from 'tap'
 import { runVm, type VmOptions } from './vm.ts'
 
@@ -10,13 +10,16 @@ interface Report {
   readonly lines: string[]
 }
 
+const report = /^(not )?ok (.+)$/
+const isReport = (line: string): boolean => report.test(line)
+
 /** A reader of lines that collects reports. */
 const readReports = (onStart: (line: string) => void) => {
   const reports: Report[] = []
   return {
     reports,
     read: (line: string) => {
-      const [, not, name] = /^(not )?ok (.+)$/.exec(line) ?? []
+      const [, not, name] = report.exec(line) ?? []
       if (name === undefined) reports.at(-1)?.lines.push(line)
       else {
         reports.push({ name, held: not === undefined, lines: [] })
@@ -29,10 +32,15 @@ const readReports = (onStart: (line: string) => void) => {
 /** Boots the machine, and asserts that it ran to its end and that all its checks held. */
 export const checkInVm = async (t: Test, options: Omit<VmOptions, 'onLine'>): Promise<void> => {
   const started = performance.now()
-  const { reports, read } = readReports(line =>
-    process.stderr.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s  ${line}\n`),
-  )
-  const result = await runVm({ ...options, onLine: read })
+  const show = (line: string) =>
+    process.stderr.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s  ${line}\n`)
+  const { reports, read } = readReports(show)
+  const isWordy = process.env['VM_LINES'] === '1'
+  const onLine = (line: string) => {
+    if (isWordy && !isReport(line)) show(`      ${line}`)
+    read(line)
+  }
+  const result = await runVm({ ...options, onLine })
   for (const { name, held, lines } of reports)
     t.test(name, async t => {
       if (held) t.pass(name)

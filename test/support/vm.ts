@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Card } from './fabric.ts'
 import { makeDisk, type VmImage, vmImage } from './vm-image.ts'
-import { fillPayload } from './vm-payload.ts'
+import { fillPayload, nodeOptions } from './vm-payload.ts'
 
 export interface VmOptions {
   /**
@@ -51,7 +51,7 @@ boot=$(($(cat /opt/boot 2>/dev/null) + 1))
 if [ "$boot" -gt 1 ] && ! rm /opt/restarting; then echo '=== exit 101'; sleep infinity; fi
 echo "$boot" >/opt/boot
 mapfile -d '' argv </opt/argv
-export PATH=/opt/nodelet/node_modules/.bin:$PATH BOOT=$boot NODELET_TEST_PATIENCE=10
+export PATH=/opt/nodelet/node_modules/.bin:$PATH BOOT=$boot NODELET_TEST_PATIENCE=10 NODE_OPTIONS='${nodeOptions}'
 cd /opt/nodelet && "\${argv[@]}"
 code=$?
 if [ $code = ${powerCutCode} ]; then
@@ -110,8 +110,9 @@ export const runVm = async (options: VmOptions): Promise<VmResult> => {
     const payload = await makePayload(work, options)
     const log = join(work, 'console')
     const argv = qemuArgv(image, payload, log, options)
-    // nsenter becomes QEMU itself: the process id is QEMU's
-    const [program = '', ...args] = options.card === undefined ? argv : options.card.netns.wrap(argv)
+    // setpriv and nsenter become QEMU itself: the process id is QEMU's, and it ends with this process, however that ends
+    const inNetwork = options.card === undefined ? argv : options.card.netns.wrap(argv)
+    const [program = '', ...args] = ['setpriv', '--pdeathsig', 'KILL', ...inNetwork]
     // while stdin is at its end QEMU takes the port for closed, and writes in the machine wait for ever
     const machine = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
     const end = () => machine.kill('SIGKILL')

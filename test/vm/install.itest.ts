@@ -1,28 +1,20 @@
 // `nodelet install`, `doctor` and `uninstall` of the one file that a release is, on a freshly booted Debian 12 in QEMU: a machine on its own
 // with Pods and Services, restart and upgrade under load, a reboot, and a machine without it. What is checked stands in test/vm/guest/install.ts.
 // INSTALL=refusals,node,reboot,uninstall names the parts; it runs these parts only.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
-import { bundle } from '../../deploy/build.ts'
-import { makeExecutable } from '../../deploy/executable.ts'
 import { busyboxImage, pauseImage, webImage } from '../support/images.ts'
+import { releaseForVm } from '../support/release.ts'
 import { checkInVm } from '../support/vm-reports.ts'
 
 const parts = process.env['INSTALL'] ?? 'refusals,node,reboot,uninstall'
-const limitMs = 460_000
+// A little less than what test/run.ts gives a file.
+const limitMs = 1_000_000
 
 t.setTimeout(limitMs + 120_000)
 
-const work = await mkdtemp(join(tmpdir(), 'nlt-install-'))
-t.teardown(() => rm(work, { recursive: true }))
-const program = join(work, 'nodelet')
-// The machine is of this architecture whatever the host's is.
-await makeExecutable('x64', work, await bundle(work), program)
 await checkInVm(t, {
   argv: ['node', 'test/vm/guest/install-main.ts', parts],
   images: [pauseImage, busyboxImage, webImage],
-  files: { 'release/nodelet': program },
+  files: await releaseForVm(t),
   timeoutMs: limitMs,
 })

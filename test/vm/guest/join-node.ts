@@ -1,15 +1,15 @@
-// The machine on its way into a cluster: its card, Debian's containerd, and nodelet where kubeadm looks for a kubelet. Programs of the
-// release that it is tried with lie in /opt/bin.
+// The machine on its way into a cluster: its card, Debian's containerd, and nodelet's package where kubeadm looks for a kubelet's.
+// Programs of the Kubernetes release that it is tried with lie in /opt/bin.
 import { readdir, symlink } from 'node:fs/promises'
 import { systemExec } from '../../../host/exec.ts'
 import { waitFor } from '../../support/wait.ts'
 import { setUpContainerd } from './node.ts'
+import { adjustServices, env, installPackage } from './release.ts'
 
 const { run } = systemExec
 
 export const nodeName = 'vm'
 const checkout = '/opt/nodelet'
-const units = '/etc/systemd/system'
 
 /** The machine's only card, an address on it, and a way out that ends at the fabric. */
 export const addCard = async (address: string, gateway: string): Promise<void> => {
@@ -23,23 +23,11 @@ export const addCard = async (address: string, gateway: string): Promise<void> =
   await run(['ip', '-batch', '-'], { input: `${lines.join('\n')}\n` })
 }
 
-/** What installing the package leaves (the command and its units), and what the lab's provisioning does on each machine. */
+/** The package, and what the lab's provisioning does on each machine. */
 export const install = async (address: string): Promise<void> => {
   await setUpContainerd()
-  for (const name of ['nodelet', 'kubelet']) await symlink(`${checkout}/bin/nodelet`, `/usr/bin/${name}`)
-  const from = (name: string) => `${checkout}/deploy/kubeadm/${name}`
-  await run([
-    'install',
-    '-D',
-    '-m',
-    '644',
-    '-t',
-    units,
-    ...['kubelet.service', 'nodelet-reset.path', 'nodelet-reset.service'].map(from),
-  ])
-  await run(['install', '-D', '-m', '644', '-t', `${units}/kubelet.service.d`, from('10-kubeadm.conf')])
-  await run(['systemctl', 'daemon-reload'])
-  await run(['systemctl', '--quiet', 'enable', 'kubelet.service'])
+  await adjustServices({ nodelet: [], kubelet: [], 'nodelet-reset': [] })
+  await installPackage()
   // in place of a download
   for (const name of ['kubeadm', 'kubectl']) await symlink(`/opt/bin/${name}`, `/usr/local/bin/${name}`)
   await provision('machine.sh', address)
@@ -49,6 +37,7 @@ export const install = async (address: string): Promise<void> => {
 export const provision = async (script: string, ...words: readonly string[]): Promise<string> => {
   const { exitCode, stdout, stderr } = await systemExec.try([`${checkout}/vagrant/provision/${script}`, ...words], {
     timeoutMs: 200_000,
+    env,
   })
   if (exitCode !== 0) throw new Error(`exit code ${exitCode}\n${stdout}${stderr}\n${await journal('kubelet')}`)
   return `${stdout}${stderr}`
@@ -56,7 +45,7 @@ export const provision = async (script: string, ...words: readonly string[]): Pr
 
 /** kubeadm as an administrator runs it. @returns what it said */
 export const kubeadm = async (...words: readonly string[]): Promise<string> => {
-  const { exitCode, stdout, stderr } = await systemExec.try(['kubeadm', ...words], { timeoutMs: 200_000 })
+  const { exitCode, stdout, stderr } = await systemExec.try(['kubeadm', ...words], { timeoutMs: 200_000, env })
   if (exitCode !== 0) throw new Error(`exit code ${exitCode}\n${stdout}${stderr}`)
   return `${stdout}${stderr}`
 }

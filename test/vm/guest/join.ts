@@ -8,6 +8,7 @@ import { systemExec } from '../../../host/exec.ts'
 import { podOf, service, web } from '../../support/manifests.ts'
 import { waitFor } from '../../support/wait.ts'
 import { health, journal, kubeadm, kubectl, nodeIsReady, nodeName, provision } from './join-node.ts'
+import { env } from './release.ts'
 import { newSince, type Remains } from './remains.ts'
 import { check, say } from './report.ts'
 
@@ -31,7 +32,8 @@ const factsOf = async () =>
     containers: status?.containerStatuses?.map(it => [it.containerID, it.restartCount, it.ready]),
   }))
 
-const startWebs = async () => {
+/** Two pods behind a Service; waits until they are ready. */
+export const startWebs = async () => {
   const resources = { limits: { memory: '64Mi' }, requests: { cpu: '50m' } }
   const readinessProbe = { httpGet: { path: '/healthz', port: 80 }, periodSeconds: 2, timeoutSeconds: 20, failureThreshold: 10 }
   const env = [{ name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }]
@@ -47,7 +49,7 @@ const startWebs = async () => {
 const clusterIP = () => kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}')
 
 /** Both pods answer at the ClusterIP. */
-const serviceAnswers = async () => {
+export const serviceAnswers = async () => {
   const url = `http://${await clusterIP()}/`
   const answers = new Set<string>()
   for (let attempt = 0; attempt < 30 && answers.size < 2; attempt++)
@@ -90,7 +92,10 @@ const underLoad = async (work: () => Promise<unknown>) => {
 /** @returns whether the node has joined */
 export const joinChecks = async (words: readonly string[]): Promise<boolean> => {
   await check('join: `kubelet --version` answers what kubeadm reads', async () => {
-    match((await run(['/usr/bin/kubelet', '--version'], { timeoutMs: 120_000 })).stdout, /^Kubernetes v1\.36\.3\+nodelet\.\S+$/)
+    match(
+      (await run(['/usr/bin/kubelet', '--version'], { timeoutMs: 120_000, env })).stdout,
+      /^Kubernetes v1\.36\.3\+nodelet\.\S+$/,
+    )
   })
   const hasJoined = await check('join: `kubeadm join` ends well', async () => {
     const said = await provision('node.sh', ...words)
@@ -132,7 +137,7 @@ export const restartChecks = async (): Promise<void> => {
   })
 }
 
-/** Puts another program behind the unit's command, with the daemon stopped. */
+/** Puts another program behind the unit's command, with the daemon stopped. @param program as the link names it */
 const swap = async (program: string, flags: string) => {
   await run(['systemctl', 'stop', 'kubelet'], { timeoutMs: 120_000 })
   await writeFile('/etc/default/kubelet', `KUBELET_EXTRA_ARGS=${flags}\n`)
@@ -160,7 +165,7 @@ export const takeoverChecks = async (address: string): Promise<void> => {
   })
   await check('takeover: nodelet takes it back in the same way', async () => {
     const { made, failed } = await underLoad(async () => {
-      await swap('/opt/nodelet/bin/nodelet', `${flags} --proxy-config=/etc/nodelet/kube-proxy.yaml`)
+      await swap('nodelet', `${flags} --proxy-config=/etc/nodelet/kube-proxy.yaml`)
       await runs(/\+nodelet\./)
       await nodeIsReady()
     })
