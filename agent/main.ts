@@ -266,8 +266,8 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
   const clusterDNS = membership ? config.clusterDNS : clusterDnsOf(config)
   const local = membership ? undefined : await startLocalServices({ config, clusterDNS, manifests, pods: live, exec, clock, log })
   const { services, endpointSlices } = (membership ?? local)!
-  const onForeignChange: OnForeignChange = ({ table, gone, continues }) => {
-    if (!gone.includes('unknown') && !continues) log.warn({ table, gone }, 'somebody else removed rules; they are written anew')
+  const onForeignChange: OnForeignChange = ({ table, gone }) => {
+    if (!gone.includes('unknown')) log.warn({ table, gone }, 'somebody else removed rules; they are written anew')
     if (table === cniTable) network.repair()
     else local?.repairNames()
   }

@@ -38,22 +38,10 @@ export interface ForeignChange {
   readonly table: string
   /** What went: `table`, `chain services`, `rule services`, `element endpoints`; or `unknown` when reports were lost. */
   readonly gone: readonly string[]
-  /** More of what was told last: nothing of ours has been written to the table in between. */
-  readonly continues: boolean
 }
 
-// Reports of one foreign transaction come line by line: they are told when no more have come for a moment, and while they go on for
-// long, as those of a large ruleset do, again and again.
-const quietMs = 20
-const longestMs = 200
-// What comes later is another story, even if nobody has repaired the last one.
-const forgottenMs = 5_000
-
-interface Gathered {
-  readonly gone: Set<string>
-  readonly since: number
-  readonly timer: Timer
-}
+// Reports of one foreign transaction come line by line: they are told as one change.
+const gatherMs = 20
 
 /** One deletion that the kernel reports. */
 export interface Deletion {
@@ -89,32 +77,19 @@ export const watchTables = (
 ): Resident => {
   const { clock, log } = deps
   const signing = new Set<string>()
-  const gathered = new Map<string, Gathered>()
-  /** When something of a table was told last that our own next transaction has not followed. */
-  const openSince = new Map<string, number>()
+  const gathered = new Map<string, Set<string>>()
+  let timer: Timer | undefined
 
-  const tell = (table: string, gone: ReadonlySet<string>) => {
-    gathered.delete(table)
-    const now = clock.monotonic()
-    const continues = now - (openSince.get(table) ?? Number.NEGATIVE_INFINITY) < forgottenMs
-    openSince.set(table, now)
-    onForeignChange({ table, gone: [...gone], continues })
+  const flush = () => {
+    timer = undefined
+    const all = [...gathered]
+    gathered.clear()
+    for (const [table, gone] of all) onForeignChange({ table, gone: [...gone] })
   }
   const report = (table: string, what: string) => {
-    const before = gathered.get(table)
-    before?.timer.cancel()
-    const { gone, since } = before ?? { gone: new Set<string>(), since: clock.monotonic() }
-    gone.add(what)
-    const timer = clock.after(Math.max(0, Math.min(quietMs, since + longestMs - clock.monotonic())), () => tell(table, gone))
-    gathered.set(table, { gone, since, timer })
-  }
-  /** The monitor tells things in their order: what is gathered went before, and what goes from now on is another change. */
-  const beginOwn = (table: string) => {
-    signing.add(table)
-    const before = gathered.get(table)
-    before?.timer.cancel()
-    if (before !== undefined) tell(table, before.gone)
-    openSince.delete(table)
+    const gone = gathered.get(table) ?? new Set()
+    gathered.set(table, gone.add(what))
+    timer ??= clock.after(gatherMs, flush)
   }
   const onLine = (line: string) => {
     // The kernel's buffer ran over: what is between is unknown. Our own large loads do that too, when the child is slow.
@@ -131,7 +106,7 @@ export const watchTables = (
     if (!tables.includes(table)) return
     const deletion: Deletion = { table, kind, name, key }
     const sign = [signBySet, ...signs].map(told => told(deletion)).find(one => one !== undefined)
-    if (sign === 'begin') beginOwn(table)
+    if (sign === 'begin') signing.add(table)
     else if (sign === 'end') signing.delete(table)
     else if (
       !signing.has(table) &&
@@ -157,7 +132,7 @@ export const watchTables = (
       return monitor.restarts
     },
     stop: () => {
-      for (const { timer } of gathered.values()) timer.cancel()
+      timer?.cancel()
       monitor.stop()
     },
   }

@@ -30,10 +30,10 @@ export const createDrift = (deps: { resync: (reason: string, family: IPFamily) =
     get count() {
       return count
     },
-    onForeignChange: ({ table, gone, continues }) => {
+    onForeignChange: ({ table, gone }) => {
       const family = familyOf[table]
       if (family === undefined) return
-      if (!gone.includes('unknown') && !continues) {
+      if (!gone.includes('unknown')) {
         count += 1
         deps.log.warn(
           { table, gone: gone.slice(0, named), pieces: gone.length },
