@@ -7,7 +7,7 @@ import type { Clock, Millis } from '../host/clock.ts'
 import type { Conntrack } from '../host/conntrack.ts'
 import type { Log } from '../host/log.ts'
 import type { Slices } from '../host/loop.ts'
-import type { ApplyCount, Backend } from './backend.ts'
+import type { ApplyCount, Backend, RuleCount } from './backend.ts'
 import { createChanges, type PendingChanges, type ServiceChange } from './changes.ts'
 import { createCleaner } from './cleaner.ts'
 import { createDesired } from './desired.ts'
@@ -50,6 +50,8 @@ export interface FamilyStatus extends FamilyProgress {
   /** Of them those that wrote changes and not everything. */
   readonly partialFailures: number
   readonly staleFlowsRemoved: number
+  /** Rules by table; empty in modes that do not count them. */
+  readonly rules: Readonly<Record<string, RuleCount>>
 }
 
 export interface ProxierStatus {
@@ -215,9 +217,9 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
       staleFlowsRemoved: families.reduce((sum, family) => sum + cleaner.removed(family), 0),
       pending: changes.pending(),
       perFamily: Object.fromEntries(
-        writers.map(({ family, failures, partialFailures }): [IPFamily, FamilyStatus] => [
+        writers.map(({ family, failures, partialFailures, rules }): [IPFamily, FamilyStatus] => [
           family,
-          { ...progress.of(family), failures, partialFailures, staleFlowsRemoved: cleaner.removed(family) },
+          { ...progress.of(family), failures, partialFailures, rules, staleFlowsRemoved: cleaner.removed(family) },
         ]),
       ),
       due: Object.fromEntries(writers.flatMap(({ family, due }) => (due === undefined ? [] : [[family, due]]))),
