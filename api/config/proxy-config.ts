@@ -35,6 +35,8 @@ export interface LoadedProxyConfig {
   readonly file?: string
   /** The apiserver's address, over the kubeconfig's. */
   readonly master?: string
+  /** Where `nodelet trace` and `nodelet diff` ask; '' for nowhere. */
+  readonly socket: string
   readonly warnings: readonly string[]
 }
 
@@ -104,7 +106,11 @@ interface ProxyOptions {
   readonly 'healthz-port'?: number
   readonly 'metrics-port'?: number
   readonly master?: string
+  readonly socket?: string
 }
+
+// Not the daemon's: both may run on one node, and either may be the first.
+const defaultSocket = '/run/nodelet/proxy.sock'
 
 /**
  * The configuration of `nodelet proxy`.
@@ -133,6 +139,7 @@ export const loadProxyConfig = async (argv: readonly string[], readText: ReadTex
     ...(writeConfigTo !== undefined && { writeConfigTo }),
     ...(file !== undefined && { file }),
     ...(master !== undefined && { master }),
+    socket: options.socket ?? defaultSocket,
     warnings: [
       ...flags.warnings,
       ...oldPorts.map(([server]) => `--${server}-port: only 0 means something; a port is given by --${server}-bind-address`),
