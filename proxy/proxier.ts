@@ -189,6 +189,7 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     },
     resync: (reason, family) => {
       for (const writer of writers) if (family === undefined || writer.family === family) writer.demand(reason)
+      cleaner.doubt(family)
       progress.queued(family)
       soon()
     },
