@@ -50,9 +50,10 @@ export const readConfigText = async (readText: ReadText, file: string, flag: str
   }
 }
 
-/** Reads a KubeProxyConfiguration from its layers. */
+/** Reads a KubeProxyConfiguration from its layers. @param inDaemon where no process of its own obeys it */
 export const readProxyLayers = (
   layers: readonly Layer[],
+  { inDaemon = false }: { readonly inDaemon?: boolean } = {},
 ): { readonly config: ProxyConfig; readonly warnings: readonly string[] } => {
   const recipe = {
     schema: kubeProxySchema,
@@ -64,7 +65,7 @@ export const readProxyLayers = (
   const { mode, warnings } = chooseMode(whole.mode)
   return {
     config: { ...whole, mode, verbosity: whole.logging.verbosity },
-    warnings: [...warnings, ...proxyEffectWarnings(given, mode)],
+    warnings: [...warnings, ...proxyEffectWarnings(given, mode, inDaemon)],
   }
 }
 
