@@ -63,7 +63,8 @@ export const createServiceRig = async (t: Test, { kind = 'nft' }: { kind?: 'nft'
     })
     return proxy
   }
-  const reach = (to = addresses.IPv4.cluster, port = 80) => net.send({ from: 'pod', to, port })
+  const reach = (to = addresses.IPv4.cluster, port = 80, timeoutMs?: number) =>
+    net.send({ from: 'pod', to, port }, timeoutMs === undefined ? {} : { timeoutMs })
   return {
     ...{ net, exec, lock, services, slices, lines, start, reach },
     /** From now on this shell script runs in the place of the program, which it finds as `$PROGRAM`. */
