@@ -96,6 +96,8 @@ export interface ProxierDeps {
   readonly clock: Clock
   readonly log: Log
   readonly slices: Slices
+  /** Of one Service, where the mode has a limit; one that has more is told of and not routed. */
+  readonly mostPorts?: number
   /** The shortest time between two syncs; default 2 ms. */
   readonly minGapMs?: number
   readonly onSynced?: (report: SyncReport) => void
@@ -121,7 +123,7 @@ const toStranded = (frontends: Iterable<Frontend>): Stranded => {
 export const createProxier = (deps: ProxierDeps): Proxier => {
   const { backends, clock, log, slices, minGapMs = 2 } = deps
   const families = backends.map(({ family }) => family)
-  const desired = createDesired(families, log)
+  const desired = createDesired({ families, log, mostPorts: deps.mostPorts ?? Number.POSITIVE_INFINITY })
   const cleaner = createCleaner({
     conntrack: deps.conntrack,
     nodeAddresses: () => deps.nodeAddresses?.() ?? node.ips,

@@ -19,6 +19,10 @@ interface Usable {
   readonly protocols: ReadonlySet<Protocol>
 }
 
+// As many as an EndpointSlice may name, which take 6 s here; it grows with the square, for the rules of one address stand in one chain:
+// 65,535 would keep every other Service waiting for minutes.
+const mostPorts = 20_000
+
 // Each waits for the lock by itself, too: a minute in all.
 const mostTries = 12
 
@@ -90,6 +94,7 @@ export const openIptablesMode = async ({ exec, clock, log }: ModeDeps): Promise<
   const usable = await usableFamilies(exec, log)
   return {
     families: usable.map(({ family }) => family),
+    mostPorts,
     backends: ({ settings, slices }) =>
       usable.map(({ words, iptables, protocols }) =>
         createIptablesBackend({
