@@ -95,6 +95,21 @@ t.test('lost reports and a child that died mean that anything may have happened'
   t2.same([children.length, seen.length, monitor.restarts], [2, 2, 1])
 })
 
+t.test('reports that a large load of our own has lost: the rest of it is ours, and what comes later is not', async t2 => {
+  const { clock, children, seen } = start()
+  const more = async () => {
+    children[0]!.say('delete rule ip mine services handle 3')
+    await clock.advance(200)
+  }
+  children[0]!.say(open, '# ERROR: We lost some netlink events!')
+  for (let time = 0; time < 10; time++) await more()
+  t2.same(seen, [])
+  // Its end was lost as well.
+  await clock.advance(1_000)
+  await more()
+  t2.same(seen, [{ table: 'ip mine', gone: ['rule services'] }])
+})
+
 t.test('a child that cannot live is tried less and less often', async t2 => {
   const { clock, children, monitor } = start()
   for (const pause of [200, 400, 800, 1_600]) {

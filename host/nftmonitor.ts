@@ -42,6 +42,8 @@ export interface ForeignChange {
 
 // Reports of one foreign transaction come line by line: they are told as one change.
 const gatherMs = 20
+/** After a large load of our own, of which reports were lost, what comes without a pause as long as this is still its own. */
+const quietMs = 500
 
 /** One deletion that the kernel reports. */
 export interface Deletion {
@@ -91,15 +93,24 @@ export const watchTables = (
     gathered.set(table, gone.add(what))
     timer ??= clock.after(gatherMs, flush)
   }
+  let lastLine = 0
+  let overrun: Timer | undefined
+  /** The end of our own load may be among what was lost. */
+  const whenQuiet = () => {
+    overrun = undefined
+    if (clock.monotonic() - lastLine < quietMs) overrun = clock.after(quietMs, whenQuiet)
+    else signing.clear()
+  }
+  const onLost = (line: string) => {
+    const busy = signing.size > 0
+    log.warn({ line, busy }, 'reports of nftables changes were lost')
+    if (busy) overrun ??= clock.after(quietMs, whenQuiet)
+    else for (const table of tables) report(table, 'unknown')
+  }
   const onLine = (line: string) => {
+    if (overrun !== undefined) lastLine = clock.monotonic()
     // The kernel's buffer ran over: what is between is unknown. Our own large loads do that too, when the child is slow.
-    if (line.startsWith('# ERROR')) {
-      const busy = signing.size > 0
-      signing.clear()
-      log.warn({ line, busy }, 'reports of nftables changes were lost')
-      if (!busy) for (const table of tables) report(table, 'unknown')
-      return
-    }
+    if (line.startsWith('# ERROR')) return onLost(line)
     const found = /^delete (table|chain|rule|set|map|element|flowtable|object) (\S+ \S+)(?: (\S+))?(?: \{ (\S+))?/.exec(line)
     if (found === null) return
     const [, kind = '', table = '', name = '', key] = found
@@ -133,6 +144,7 @@ export const watchTables = (
     },
     stop: () => {
       timer?.cancel()
+      overrun?.cancel()
       monitor.stop()
     },
   }

@@ -113,6 +113,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     clock,
     log,
     slices,
+    ...(mode.mostPorts !== undefined && { mostPorts: mode.mostPorts }),
     onRound: round => {
       for (const follower of followers) follower(round)
     },

@@ -37,6 +37,8 @@ export interface WatchDeps {
 
 export interface Mode {
   readonly families: readonly IPFamily[]
+  /** Ports of one Service at most, where more would hold up all others for too long. */
+  readonly mostPorts?: number
   backends(deps: { readonly settings: () => ProxySettings; readonly slices: Slices }): readonly Backend[]
   watch(deps: WatchDeps): ModeWatch
 }

@@ -5,6 +5,7 @@ import { createNft, createNftElements, type Nft } from '../../host/nft.ts'
 import { watchTables } from '../../host/nftmonitor.ts'
 import { createDrift, fleetingSets, proxyTables } from '../drift.ts'
 import type { Mode, ModeDeps } from '../mode.ts'
+import { createVanished } from '../vanished.ts'
 import { createNftBackend } from './backend.ts'
 import { ip } from './ip.ts'
 import { ip6 } from './ip6.ts'
@@ -36,7 +37,8 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
     backends: ({ settings, slices }) =>
       usable.map(words => createNftBackend({ nft, elements: createNftElements(exec), words, settings, slices })),
     watch: ({ resync, also }) => {
-      const drift = createDrift({ resync, log })
+      const vanished = createVanished({ clock, log, field: 'table' })
+      const drift = createDrift({ resync, vanished })
       const monitor = watchTables(
         { exec, clock, log },
         [...proxyTables, ...(also?.tables ?? [])],
@@ -45,12 +47,15 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
       )
       return {
         get count() {
-          return drift.count
+          return vanished.count
         },
         get isRunning() {
           return monitor.isRunning
         },
-        stop: monitor.stop,
+        stop: () => {
+          monitor.stop()
+          vanished.stop()
+        },
       }
     },
   }

@@ -49,7 +49,9 @@ const lines = async () =>
     .filter(line => line.startsWith('{'))
     .map(line => JSON.parse(line) as { readonly msg: string; readonly table?: string; readonly interfaces?: readonly string[] })
 const foreign = async () =>
-  (await lines()).filter(({ msg }) => msg.startsWith('somebody else removed')).map(it => it.table ?? it.interfaces?.join() ?? '')
+  (await lines())
+    .filter(({ msg }) => msg.startsWith('somebody else removed'))
+    .flatMap(it => it.table?.split(', ') ?? it.interfaces?.join() ?? '')
 const links = async () => {
   const shown = JSON.parse((await netns.run(['ip', '-j', 'link', 'show'])).stdout) as {
     ifname: string
@@ -110,6 +112,7 @@ const harm = (name: string, argv: readonly string[], told: readonly string[]) =>
     t.ok(took < 1_000, 'within a second')
     await waitFor('answers', async () => (await answers()).every(it => it === 'web-n1'), 2_000).catch(() => undefined)
     t.same(await answers(), ['web-n1', 'web-n1', 'web-n1'], 'ClusterIP, node port and hostPort answer')
+    await waitFor('the log', async () => (await foreign()).length >= before.length + told.length).catch(() => undefined)
     t.same((await foreign()).slice(before.length).sort(), [...told].sort(), 'noticed once each, the repair itself not at all')
   })
 
