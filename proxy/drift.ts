@@ -4,7 +4,7 @@ import type { IPFamily } from '../api/types.ts'
 import type { ForeignChange } from '../host/nftmonitor.ts'
 import { memoryPrefix } from './nftables/chains.ts'
 import { tableName } from './nftables/words.ts'
-import type { Vanished } from './vanished.ts'
+import { type Losses, noteChange } from './vanished.ts'
 
 /** The tables that the proxy's monitor watches, as `family name`. */
 export const proxyTables: readonly string[] = [`ip ${tableName}`, `ip6 ${tableName}`]
@@ -19,12 +19,14 @@ export interface Drift {
 }
 
 /** Repairs by a full sync of the family that was touched. */
-export const createDrift = (deps: { resync: (reason: string, family: IPFamily) => void; vanished: Vanished }): Drift => ({
-  onForeignChange: ({ table, gone }) => {
-    const family = familyOf[table]
+export const createDrift = (deps: {
+  resync: (reason: string, family: IPFamily) => void
+  losses: Pick<Losses, 'note'>
+}): Drift => ({
+  onForeignChange: change => {
+    const family = familyOf[change.table]
     if (family === undefined) return
-    const known = gone.filter(what => what !== 'unknown').map(what => `${table} ${what}`)
-    if (known.length > 0) deps.vanished.note(table, known)
+    noteChange(deps.losses, change)
     deps.resync('rules were removed by somebody else', family)
   },
 })

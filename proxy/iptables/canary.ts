@@ -5,7 +5,7 @@ import type { IPFamily } from '../../api/types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'
-import { createVanished } from '../vanished.ts'
+import { createLosses, type Vanished } from '../vanished.ts'
 import { jumpComment } from './skeleton.ts'
 import { canaryChain, chainName, type Table } from './words.ts'
 
@@ -38,6 +38,7 @@ export interface CanaryDeps {
   /** Whether the rules of a family are expected to stand: not before the first sync, not after a failed one. */
   readonly stands: (family: IPFamily) => boolean
   readonly resync: (reason: string, family: IPFamily) => void
+  readonly vanished: Pick<Vanished, 'note'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -50,7 +51,7 @@ const cheapMs = 10
 const remembered = 5
 
 /** Looks until stopped; nobody has to look often where the kernel tells of deletions. */
-export const createCanary = ({ families, stands, resync, clock, log }: CanaryDeps): Canary => {
+export const createCanary = ({ families, stands, resync, vanished, clock, log }: CanaryDeps): Canary => {
   const looks = new Map<IPFamily, { readonly at: number; readonly costs: readonly number[] }>()
   const found = new Set<IPFamily>()
   let timer: Timer | undefined
@@ -58,7 +59,7 @@ export const createCanary = ({ families, stands, resync, clock, log }: CanaryDep
   let looking = false
   let poked = false
 
-  const vanished = createVanished({ clock, log, field: 'family' })
+  const losses = createLosses(vanished)
 
   // Who empties everything does so table by table: it is written anew once.
   const repair = () => {
@@ -68,7 +69,7 @@ export const createCanary = ({ families, stands, resync, clock, log }: CanaryDep
   const report = (family: IPFamily, gone: readonly string[]) => {
     if (found.size === 0) clock.after(0, repair)
     found.add(family)
-    vanished.note(family, gone)
+    losses.note(family, gone)
   }
   const isDue = (family: IPFamily): boolean => {
     const last = looks.get(family)
@@ -116,12 +117,11 @@ export const createCanary = ({ families, stands, resync, clock, log }: CanaryDep
     },
     report,
     get count() {
-      return vanished.count
+      return losses.count
     },
     stop: () => {
       stopped = true
       timer?.cancel()
-      vanished.stop()
     },
   }
 }

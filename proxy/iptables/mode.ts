@@ -102,8 +102,8 @@ export const openIptablesMode = async ({ exec, clock, log }: ModeDeps): Promise<
           takes: ({ protocol }) => protocols.has(protocol),
         }),
       ),
-    watch: ({ resync, stands, also }) => {
-      const canary = createCanary({ families: usable, stands, resync, clock, log })
+    watch: ({ resync, stands, also, vanished }) => {
+      const canary = createCanary({ families: usable, stands, resync, vanished, clock, log })
       const told = usable.filter(({ iptables }) => iptables.variant === 'nft').map(({ family }) => family)
       const ours = Object.entries(watchedTables).flatMap(([table, family]) => (told.includes(family) ? [table] : []))
       const lost = (family: IPFamily) => resync('reports of changes were lost', family)

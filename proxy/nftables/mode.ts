@@ -5,7 +5,7 @@ import { createNft, createNftElements, type Nft } from '../../host/nft.ts'
 import { watchTables } from '../../host/nftmonitor.ts'
 import { createDrift, fleetingSets, proxyTables } from '../drift.ts'
 import type { Mode, ModeDeps } from '../mode.ts'
-import { createVanished } from '../vanished.ts'
+import { createLosses } from '../vanished.ts'
 import { createNftBackend } from './backend.ts'
 import { ip } from './ip.ts'
 import { ip6 } from './ip6.ts'
@@ -36,9 +36,9 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
     families: usable.map(({ family }) => family),
     backends: ({ settings, slices }) =>
       usable.map(words => createNftBackend({ nft, elements: createNftElements(exec), words, settings, slices })),
-    watch: ({ resync, also }) => {
-      const vanished = createVanished({ clock, log, field: 'table' })
-      const drift = createDrift({ resync, vanished })
+    watch: ({ resync, also, vanished }) => {
+      const losses = createLosses(vanished)
+      const drift = createDrift({ resync, losses })
       const monitor = watchTables(
         { exec, clock, log },
         [...proxyTables, ...(also?.tables ?? [])],
@@ -47,15 +47,12 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
       )
       return {
         get count() {
-          return vanished.count
+          return losses.count
         },
         get isRunning() {
           return monitor.isRunning
         },
-        stop: () => {
-          monitor.stop()
-          vanished.stop()
-        },
+        stop: monitor.stop,
       }
     },
   }
