@@ -132,7 +132,11 @@ for (const [what, text] of foreign)
     await waitFor('the log', () => told().length > 0)
     await proxy.settled()
     t2.equal(told().length, 1, 'one line of the log')
-    t2.match(told()[0], /"gone":\["ip nodelet-proxy .+"\]/, 'names what vanished')
+    t2.match(
+      told()[0],
+      /"where":"(ip6 nodelet-proxy, )?ip nodelet-proxy\b.*"gone":\["ip6? nodelet-proxy .+"\]/,
+      'names what vanished',
+    )
     t2.equal(drifts(), before + 1, 'and it counts as one')
   })
 
