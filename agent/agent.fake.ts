@@ -90,7 +90,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
       refresh: async () => [],
       references,
       envFiles: async () => new Map(),
-      mounts: async () => ({ mounts: [] }),
+      mounts: async () => ({ mounts: [], devices: [] }),
       releaseContainer: async () => undefined,
       teardown: async uid => void calls.push(`teardown ${uid}`),
       podFolders: async () => [],

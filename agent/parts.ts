@@ -116,7 +116,7 @@ export const createParts = (deps: PartsDeps): Parts => {
         restartCount,
         imageRef: image.imageRef,
         env,
-        mounts: (await deps.volumes.mounts(pod, container, env, now)).mounts,
+        ...(await deps.volumes.mounts(pod, container, env, now)),
         linux: {
           resources: containerResources(pod, container, deps.resources),
           securityContext: containerSecurity(pod, container, user, deps.security, targetId),

@@ -12,6 +12,8 @@ import type { Lookup } from '../sources/references.ts'
 import { writeVolume } from './atomic.ts'
 import { ensureEmptyDir, ensureFolder, type FolderDeps, knowsNoswap } from './folder.ts'
 import { ensureHostPath } from './host-path.ts'
+import { ensureDevice, type LocalVolumes } from './local.ts'
+import { mountNfs } from './nfs.ts'
 import { applyFsGroup } from './ownership.ts'
 import { payload } from './payload.ts'
 import type { FilesAction, TokenSource, VolumeAction } from './plan.ts'
@@ -31,6 +33,7 @@ export interface ExecutorDeps {
   readonly secrets: Lookup<Secret>
   readonly allocatable: () => ResourceList
   readonly tokens?: TokenProvider
+  readonly local: Pick<LocalVolumes, 'setUp'>
 }
 
 /** Bytes; tokens of real apiservers have one or two thousand. */
@@ -109,6 +112,18 @@ export const createExecutor = (deps: ExecutorDeps): Executor<VolumeAction> => {
       return false
     },
     files: createFilesWriter(deps, folder),
+    local: async (pod, action) => {
+      await deps.local.setUp(pod, action)
+      return false
+    },
+    nfs: async (_, action) => {
+      await mountNfs(deps.mounts, action)
+      return false
+    },
+    device: async (_, action) => {
+      await ensureDevice(action)
+      return false
+    },
     // pulled by the images part, mounted by the runtime
     image: async () => false,
   } satisfies { [K in VolumeAction['do']]: Executor<Extract<VolumeAction, { do: K }>> }
