@@ -91,6 +91,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
       references,
       envFiles: async () => new Map(),
       mounts: async () => ({ mounts: [], devices: [] }),
+      groups: () => [],
       releaseContainer: async () => undefined,
       teardown: async uid => void calls.push(`teardown ${uid}`),
       podFolders: async () => [],

@@ -62,6 +62,12 @@ export interface TmpfsOptions {
   readonly noswap?: boolean
 }
 
+export interface UnmountOptions {
+  readonly lazy?: boolean
+  readonly alone?: boolean
+  readonly force?: boolean
+}
+
 export interface Mounts {
   list(): Promise<readonly MountEntry[]>
   /** The uppermost mount at this very path; the path must hold no symbolic link. */
@@ -84,10 +90,11 @@ export interface Mounts {
   /**
    * Succeeds when it is not mounted (any more).
    * @param lazy takes it out of sight at once, and ends it when its last user is gone
+   * @param alone by a process of its own, for a server that may be slow: nobody else waits for it
    * @param force for a server that does not answer: what was not written yet is lost
    * @throws Fault `command` when it is busy
    */
-  unmount(path: string, options?: { readonly lazy?: boolean; readonly force?: boolean }): Promise<void>
+  unmount(path: string, options?: UnmountOptions): Promise<void>
 }
 
 /** Servers that are slow to answer, and disks that have to be checked. */
@@ -137,10 +144,9 @@ export const createMounts = ({ exec, readTable = () => readFile('/proc/self/moun
       const argv = ['-t', fsType, ...(options.length > 0 ? ['-o', options.join(',')] : []), source, target]
       await exec.run(['mount', '--no-canonicalize', '--no-mtab', ...argv], { timeoutMs: fileSystemMs })
     },
-    unmount: async (path, { lazy = false, force = false } = {}) => {
-      // by itself: it may wait for a server
-      if (force) throwIfAny(await unmountAll([path], '--force', ...(lazy ? ['--lazy'] : [])))
-      else await (lazy ? lazyUnmounts : unmounts).add(path)
+    unmount: async (path, { lazy = false, alone = false, force = false } = {}) => {
+      if (!alone && !force) return (lazy ? lazyUnmounts : unmounts).add(path)
+      throwIfAny(await unmountAll([path], ...(force ? ['--force'] : []), ...(lazy ? ['--lazy'] : [])))
     },
   }
 }

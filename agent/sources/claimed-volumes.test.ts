@@ -41,6 +41,15 @@ t.test('a bound claim leads to its volume, and is not asked for again while the 
   t.equal(asked.length, 4)
 })
 
+t.test('a volume may name a group that its pods are in', async t => {
+  const annotations = { 'pv.beta.kubernetes.io/gid': '1234', other: 'x' }
+  const ofGroup = { ...volume, metadata: { name: 'pv', annotations } }
+  const { claims } = bench({ ...both(), 'persistentvolumes/pv': ofGroup })
+  t.same(claims.groups('u'), [])
+  await claims.find(pod, wish)
+  t.same([claims.groups('u'), claims.groups('other')], [[1234], []])
+})
+
 t.test('one that is bound later is found the next time', async t => {
   const { claims, objects } = bench({ ...both(), 'persistentvolumeclaims/data': claim('Pending') })
   await t.rejects(claims.find(pod, wish), { message: 'error processing PVC shop/data: PVC is not bound' })

@@ -21,6 +21,8 @@ export interface ClaimedVolumes {
    * @throws Fault `volume` that says what is wrong with the claim, or why it cannot be read
    */
   find(pod: Pod, wish: ClaimWish): Promise<ClaimedVolume>
+  /** Supplemental groups that the pod's volumes ask for, of those that were found. */
+  groups(podUid: string): readonly number[]
   /** The pod's volumes are gone. */
   forget(podUid: string): void
 }
@@ -34,12 +36,14 @@ export interface ClaimedVolumesDeps {
 }
 
 const timeoutMs = 5_000
+/** By this an administrator lets pods into a volume whose files belong to a group. */
+const groupAnnotation = 'pv.beta.kubernetes.io/gid'
 const keyOf = (podUid: string, claimName: string): string => `${podUid}/${claimName}`
 
 /** What a node has to know of a volume; the rest can be large. */
 const trimmed = ({ metadata: { name, uid, annotations }, spec }: PersistentVolume): PersistentVolume => {
-  const gid = annotations?.['pv.beta.kubernetes.io/gid']
-  return { metadata: { name, ...(uid && { uid }), ...(gid && { annotations: { 'pv.beta.kubernetes.io/gid': gid } }) }, spec }
+  const group = annotations?.[groupAnnotation]
+  return { metadata: { name, ...(uid && { uid }), ...(group && { annotations: { [groupAnnotation]: group } }) }, spec }
 }
 
 export const createClaimedVolumes = (deps: ClaimedVolumesDeps): ClaimedVolumes & { saved(): readonly SavedBinding[] } => {
@@ -81,6 +85,11 @@ export const createClaimedVolumes = (deps: ClaimedVolumesDeps): ClaimedVolumes &
 
   return {
     find: async (pod, wish) => ({ volume: await find(pod, wish), readOnly: wish.readOnly }),
+    groups: podUid => {
+      const own = [...bindings.values()].filter(it => it.podUid === podUid)
+      const named = own.map(({ volume }) => volume.metadata.annotations?.[groupAnnotation] ?? '')
+      return [...new Set(named.filter(group => /^\d+$/.test(group)).map(Number))]
+    },
     forget: podUid => {
       let hasChanged = false
       for (const known of [bindings, remembered]) {

@@ -46,6 +46,7 @@ export interface VolumesDeps extends Omit<ExecutorDeps, 'mounts' | 'local'> {
 export interface ClaimSource {
   /** @throws Fault `volume` that says what is wrong with the claim */
   find(pod: Pod, wish: ClaimWish): Promise<ClaimedVolume>
+  groups(podUid: string): readonly number[]
   /** The pod's volumes are gone. */
   forget(podUid: string): void
 }
@@ -83,6 +84,8 @@ export interface Volumes {
    * @throws Fault `container-config`, reason CreateContainerConfigError
    */
   mounts(pod: Pod, container: Container, env: readonly KeyValue[], live: ContainerLive): Promise<ContainerVolumes>
+  /** Supplemental groups that the pod's volumes ask for; known once it was prepared. */
+  groups(pod: Pod): readonly number[]
   /** Lets go of what only this container needed; when it is gone for good. */
   releaseContainer(podUid: string, containerName: string): Promise<void>
   /**
@@ -288,6 +291,7 @@ export const createVolumes = (deps: VolumesDeps): Volumes => {
     },
     mounts: (pod, container, env, live) =>
       inQueue(pod, place => asContainerConfig(pod, mountsOf({ ...deps, table }, place, container, env, live))),
+    groups: pod => deps.claims?.groups(uidOf(pod)) ?? [],
     releaseContainer: (uid, container) =>
       queues.run(uid, async () => removeSubPaths(teardownDeps, await folderOf(uid), container)),
     teardown: uid =>

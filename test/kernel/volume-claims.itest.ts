@@ -22,7 +22,7 @@ inOwnMounts(import.meta.filename)
 
 const claimed = (spec: PersistentVolumeSpec, readOnly = false): Partial<VolumesDeps> => {
   const volume: PersistentVolume = { metadata: { name: 'pv-1' }, spec }
-  return { claims: { find: async () => ({ volume, readOnly }), forget: () => undefined } }
+  return { claims: { find: async () => ({ volume, readOnly }), groups: () => [], forget: () => undefined } }
 }
 const bench = (t: Test, spec: PersistentVolumeSpec, readOnly = false) => benchOf(t, claimed(spec, readOnly))
 const claims = [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }]
