@@ -8,7 +8,7 @@ const actions: Readonly<Record<string, VolumeAction>> = {
   conf: { do: 'files', dir: '/k/conf', tmpfs: undefined, defaultMode: 0o644, sources: [], nested: [] },
   host: { do: 'host-path', path: '/srv', type: '' },
   pic: { do: 'image', reference: 'x:1' },
-  disk: { do: 'nfs', source: 's:/x', dir: '/k/nfs', readOnly: true, options: [] },
+  disk: { do: 'nfs', source: 's:/x', dir: '/k/nfs', readOnly: true, options: [], isForOnePod: false },
 }
 const mountsOf = (mounts: readonly VolumeMount[], more: Partial<ContainerMountsInput> = {}, container: Partial<Container> = {}) =>
   containerMounts({

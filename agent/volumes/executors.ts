@@ -16,6 +16,7 @@ import { ensureDevice, type LocalVolumes } from './local.ts'
 import { mountNfs } from './nfs.ts'
 import { applyFsGroup } from './ownership.ts'
 import { payload } from './payload.ts'
+import type { LocalAction, NfsAction } from './persistent.ts'
 import type { FilesAction, TokenSource, VolumeAction } from './plan.ts'
 
 /** Issues and renews the tokens of service accounts; asked at every preparation and refresh, so it has to remember. */
@@ -97,6 +98,14 @@ const createFilesWriter =
     })
   }
 
+/** Looks for the same volume in the folders of other pods; the scheduler sees to it too, but for pods that it did not place. */
+const checkOnePod = async (mounts: Mounts, { dir, isForOnePod }: LocalAction | NfsAction): Promise<void> => {
+  if (!isForOnePod) return
+  const volume = dir.split('/').slice(-2).join('/')
+  const isElsewhere = (await mounts.list()).some(({ path }) => path !== dir && path.endsWith(`/${volume}`))
+  if (isElsewhere) throw new Fault('volume', 'volume uses the ReadWriteOncePod access mode and is already in use by another pod')
+}
+
 type Executor<A extends VolumeAction> = (pod: Pod, action: A) => Promise<boolean>
 
 /** Carries out an action; true when files that containers can see have changed. */
@@ -113,10 +122,12 @@ export const createExecutor = (deps: ExecutorDeps): Executor<VolumeAction> => {
     },
     files: createFilesWriter(deps, folder),
     local: async (pod, action) => {
+      await checkOnePod(deps.mounts, action)
       await deps.local.setUp(pod, action)
       return false
     },
     nfs: async (_, action) => {
+      await checkOnePod(deps.mounts, action)
       await mountNfs(deps.mounts, action)
       return false
     },

@@ -19,7 +19,7 @@ const inZone = (zone: string) => ({
   required: { nodeSelectorTerms: [{ matchExpressions: [{ key: 'zone', operator: 'In', values: [zone] }] }] },
 })
 const local = {
-  ...{ do: 'local', name: 'pv-1', source: '/srv/data', fsType: 'ext4', readOnly: false, options: [] },
+  ...{ do: 'local', name: 'pv-1', source: '/srv/data', fsType: 'ext4', readOnly: false, options: [], isForOnePod: false },
   dir: '/k/pods/u/volumes/kubernetes.io~local-volume/pv-1',
   disk: '/k/plugins/kubernetes.io/local-volume/mounts/pv-1',
   begun: '/k/pods/u/plugins/kubernetes.io~local-volume/pv-1/begun',
@@ -33,7 +33,13 @@ for (const [name, spec, more, expected] of [
     { readOnly: true },
     { ...local, fsType: 'xfs', readOnly: true, options: ['noatime'] },
   ],
-  ['access modes bind nobody on a node', { local: { path: '/srv/data' }, accessModes: ['ReadOnlyMany'] }, {}, local],
+  [
+    'one that is for a single pod',
+    { local: { path: '/srv/data' }, accessModes: ['ReadWriteOncePod'] },
+    {},
+    { ...local, isForOnePod: true },
+  ],
+  ['other access modes bind nobody on a node', { local: { path: '/srv/data' }, accessModes: ['ReadOnlyMany'] }, {}, local],
   [
     'a local block volume is a device',
     { local: { path: '/dev/vdb' }, volumeMode: 'Block' },
@@ -51,7 +57,7 @@ for (const [name, spec, more, expected] of [
     { nfs: { server: 'files', path: '/x' }, mountOptions: ['nfsvers=4.2'] },
     {},
     {
-      ...{ do: 'nfs', source: 'files:/x', readOnly: false, options: ['nfsvers=4.2'] },
+      ...{ do: 'nfs', source: 'files:/x', readOnly: false, options: ['nfsvers=4.2'], isForOnePod: false },
       dir: '/k/pods/u/volumes/kubernetes.io~nfs/pv-1',
     },
   ],

@@ -33,6 +33,8 @@ export interface LocalAction {
   readonly dir: string
   /** A file that is there while the mount, or its group, is not finished. */
   readonly begun: string
+  /** ReadWriteOncePod: no two pods of the node at once. */
+  readonly isForOnePod: boolean
   readonly readOnly: boolean
   readonly options: readonly string[]
 }
@@ -44,6 +46,7 @@ export interface NfsAction {
   readonly dir: string
   readonly readOnly: boolean
   readonly options: readonly string[]
+  readonly isForOnePod: boolean
 }
 
 /** A block device that containers get as it is. */
@@ -88,13 +91,14 @@ export const nfsAction = (
   name: string,
   nfs: NfsSource,
   readOnly: boolean,
-  options: readonly string[] = [],
+  { options = [], isForOnePod = false }: Partial<Pick<NfsAction, 'options' | 'isForOnePod'>> = {},
 ): NfsAction => ({
   do: 'nfs',
   source: nfsSource(nfs),
   dir: volumeDir(podDir, 'nfs', name),
   readOnly,
   options,
+  isForOnePod,
 })
 
 /** For a driver that this node cannot ask. */
@@ -128,7 +132,9 @@ export const planPersistent = (
   { volume: pv, readOnly }: ClaimedVolume,
 ): PersistentAction => {
   const { name } = pv.metadata
-  const { local, hostPath, nfs, csi, mountOptions: options = [], nodeAffinity, volumeMode } = pv.spec
+  const { local, hostPath, nfs, csi, mountOptions: options = [], nodeAffinity, volumeMode, accessModes = [] } = pv.spec
+  // Of several modes nobody knows which one the pod means.
+  const isForOnePod = accessModes.length === 1 && accessModes[0] === 'ReadWriteOncePod'
   checkMode(pod, volume, pv)
   const terms = nodeAffinity?.required?.nodeSelectorTerms
   if (terms !== undefined && !matchesTerms(terms, node.name, node.labels))
@@ -138,7 +144,7 @@ export const planPersistent = (
     const { path: source, fsType = 'ext4' } = local
     if (volumeMode === 'Block') return { do: 'device', path: source, readOnly }
     return {
-      ...{ do: 'local', name, source, fsType, readOnly, options },
+      ...{ do: 'local', name, source, fsType, readOnly, options, isForOnePod },
       disk: localDisk(dirname(dirname(podDir)), name),
       dir: volumeDir(podDir, 'local-volume', name),
       begun: join(readyDir(podDir, 'local-volume', name), 'begun'),
@@ -149,7 +155,7 @@ export const planPersistent = (
     withoutOptions(options)
     return { do: 'host-path', path: hostPath.path, type: hostPath.type ?? '', readOnly }
   }
-  if (nfs) return nfsAction(podDir, name, nfs, readOnly || nfs.readOnly === true, options)
+  if (nfs) return nfsAction(podDir, name, nfs, readOnly || nfs.readOnly === true, { options, isForOnePod })
   const kinds = Object.keys(pv.spec).filter(key => !described.has(key))
   throw refuse(`volume ${name} is of kind ${kinds.join(', ') || '(none)'}, which is not supported on this node`)
 }

@@ -81,7 +81,14 @@ for (const [name, volume, expected] of [
   [
     'an NFS export, by an IPv6 address',
     { name: 'v', nfs: { server: 'fd00::1', path: '/srv', readOnly: true } },
-    { do: 'nfs', source: '[fd00::1]:/srv', dir: `${dir}/volumes/kubernetes.io~nfs/v`, readOnly: true, options: [] },
+    {
+      do: 'nfs',
+      source: '[fd00::1]:/srv',
+      dir: `${dir}/volumes/kubernetes.io~nfs/v`,
+      readOnly: true,
+      options: [],
+      isForOnePod: false,
+    },
   ],
   ['an image', { name: 'v', image: { reference: 'registry/x:1' } }, { do: 'image', reference: 'registry/x:1' }],
 ] as const)

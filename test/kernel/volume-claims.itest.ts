@@ -98,6 +98,15 @@ t.test('OnRootMismatch leaves a volume alone whose folder is right', async t => 
   t.equal(fs.statSync(join(dir, 'kept')).gid, 0)
 })
 
+t.test('a volume for one pod is not mounted for a second one', async t => {
+  const node = bench(t, { local: { path: folder(t) }, accessModes: ['ReadWriteOncePod'] })
+  await node.volumes.prepare(podWith())
+  const message = /: volume uses the ReadWriteOncePod access mode and is already in use by another pod$/
+  await t.rejects(node.volumes.prepare(podWith({}, 'uid-2')), { message })
+  await node.volumes.teardown('uid-1')
+  await node.volumes.prepare(podWith({}, 'uid-2'))
+})
+
 for (const [name, path, message] of [
   [
     'a path that is not there',
