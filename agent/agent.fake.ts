@@ -92,6 +92,7 @@ export const setup = ({ after, images = ['image-of-a:latest', 'image-of-b:latest
       envFiles: async () => new Map(),
       mounts: async () => ({ mounts: [], devices: [] }),
       groups: () => [],
+      claimFolder: () => undefined,
       releaseContainer: async () => undefined,
       teardown: async uid => void calls.push(`teardown ${uid}`),
       podFolders: async () => [],

@@ -21,6 +21,8 @@ export interface ClaimedVolumes {
    * @throws Fault `volume` that says what is wrong with the claim, or why it cannot be read
    */
   find(pod: Pod, wish: ClaimWish): Promise<ClaimedVolume>
+  /** What was found for a claim of the pod; undefined before that. */
+  known(podUid: string, claimName: string): PersistentVolume | undefined
   /** Supplemental groups that the pod's volumes ask for, of those that were found. */
   groups(podUid: string): readonly number[]
   /** The pod's volumes are gone. */
@@ -85,6 +87,7 @@ export const createClaimedVolumes = (deps: ClaimedVolumesDeps): ClaimedVolumes &
 
   return {
     find: async (pod, wish) => ({ volume: await find(pod, wish), readOnly: wish.readOnly }),
+    known: (podUid, claimName) => bindings.get(keyOf(podUid, claimName))?.volume,
     groups: podUid => {
       const own = [...bindings.values()].filter(it => it.podUid === podUid)
       const named = own.map(({ volume }) => volume.metadata.annotations?.[groupAnnotation] ?? '')

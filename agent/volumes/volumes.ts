@@ -5,6 +5,7 @@
 import { access, realpath } from 'node:fs/promises'
 import type { Device, ImageSpec, KeyValue, Mount } from '../../api/cri/types.ts'
 import { fullName } from '../../api/pod.ts'
+import type { PersistentVolume } from '../../api/storage.ts'
 import type { Container, Pod, Volume } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
@@ -18,7 +19,7 @@ import { containerDevices, containerMounts } from './container-mounts.ts'
 import { readEnvFiles } from './env-files.ts'
 import { createExecutor, type ExecutorDeps } from './executors.ts'
 import { createLocalVolumes } from './local.ts'
-import { podDir, podsDir, subPathTarget, volumesDir } from './paths.ts'
+import { podDir, podsDir, subPathTarget, volumeDir, volumesDir } from './paths.ts'
 import type { NodeFacts } from './persistent.ts'
 import { planVolume, type References, references, usedVolumes, type VolumeAction } from './plan.ts'
 import { createQueues } from './queues.ts'
@@ -46,6 +47,7 @@ export interface VolumesDeps extends Omit<ExecutorDeps, 'mounts' | 'local'> {
 export interface ClaimSource {
   /** @throws Fault `volume` that says what is wrong with the claim */
   find(pod: Pod, wish: ClaimWish): Promise<ClaimedVolume>
+  known(podUid: string, claimName: string): PersistentVolume | undefined
   groups(podUid: string): readonly number[]
   /** The pod's volumes are gone. */
   forget(podUid: string): void
@@ -86,6 +88,8 @@ export interface Volumes {
   mounts(pod: Pod, container: Container, env: readonly KeyValue[], live: ContainerLive): Promise<ContainerVolumes>
   /** Supplemental groups that the pod's volumes ask for; known once it was prepared. */
   groups(pod: Pod): readonly number[]
+  /** Where the volume behind a claim is mounted for the pod, when it is a disk of this node; undefined for all others. */
+  claimFolder(pod: Pod, volume: string): string | undefined
   /** Lets go of what only this container needed; when it is gone for good. */
   releaseContainer(podUid: string, containerName: string): Promise<void>
   /**
@@ -292,6 +296,13 @@ export const createVolumes = (deps: VolumesDeps): Volumes => {
     mounts: (pod, container, env, live) =>
       inQueue(pod, place => asContainerConfig(pod, mountsOf({ ...deps, table }, place, container, env, live))),
     groups: pod => deps.claims?.groups(uidOf(pod)) ?? [],
+    claimFolder: (pod, name) => {
+      const volume = pod.spec.volumes?.find(it => it.name === name)
+      const claim = volume && claimOf(pod, volume)
+      const found = claim && deps.claims?.known(uidOf(pod), claim.claimName)
+      if (found?.spec.local === undefined || found.spec.volumeMode === 'Block') return undefined
+      return volumeDir(podDir(deps.rootDir, uidOf(pod)), 'local-volume', found.metadata.name)
+    },
     releaseContainer: (uid, container) =>
       queues.run(uid, async () => removeSubPaths(teardownDeps, await folderOf(uid), container)),
     teardown: uid =>

@@ -22,7 +22,7 @@ inOwnMounts(import.meta.filename)
 
 const claimed = (spec: PersistentVolumeSpec, readOnly = false): Partial<VolumesDeps> => {
   const volume: PersistentVolume = { metadata: { name: 'pv-1' }, spec }
-  return { claims: { find: async () => ({ volume, readOnly }), groups: () => [], forget: () => undefined } }
+  return { claims: { find: async () => ({ volume, readOnly }), known: () => volume, groups: () => [], forget: () => undefined } }
 }
 const bench = (t: Test, spec: PersistentVolumeSpec, readOnly = false) => benchOf(t, claimed(spec, readOnly))
 const claims = [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }]
@@ -46,6 +46,7 @@ t.test('a local folder is mounted where containers take it from, and keeps its f
   const target = mountPoint(node)
   t.equal((await table.list()).filter(({ path }) => path === target).length, 1, 'mounted once, however often it is prepared')
   t.ok((await optionsAt(target))?.includes('noatime'))
+  t.equal(node.volumes.claimFolder(podWith(), 'data'), target)
   fs.writeFileSync(join(target, 'new'), 'by the pod')
   t.match((await mountsOf(node, podWith()))[0], { containerPath: '/mnt/data', hostPath: target, readonly: false })
   await node.volumes.teardown('uid-1')
