@@ -19,7 +19,7 @@ import type { DeviceAction, LocalAction } from './persistent.ts'
 import { createQueues } from './queues.ts'
 
 export interface LocalVolumesDeps {
-  readonly mounts: Mounts
+  readonly mounts: Pick<Mounts, 'list' | 'isMountPoint' | 'bind' | 'unmount' | 'fileSystem'>
   readonly exec: Pick<Exec, 'run' | 'try'>
   readonly log: Log
 }
