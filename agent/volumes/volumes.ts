@@ -159,8 +159,10 @@ interface Place {
   readonly dir: string
   /** What is to be done for a volume of this name, or undefined when the pod has none. */
   readonly action: (volume: string) => VolumeAction | undefined
-  /** Why a claim led to no volume, by the volume's name. */
-  readonly unclaimed: ReadonlyMap<string, unknown>
+  /** What a message calls a volume: the PersistentVolume where a claim led to one, as with the kubelet. */
+  readonly shown: (volume: string) => string
+  /** Volumes whose claims led nowhere. */
+  readonly unclaimed: ReadonlySet<string>
 }
 
 type Claimed = ReadonlyMap<string, PromiseSettledResult<ClaimedVolume>>
@@ -189,8 +191,12 @@ const placeOf = async (deps: VolumesDeps, pod: Pod): Promise<Place> => {
     const volume = pod.spec.volumes?.find(one => one.name === name)
     return volume && planVolume(input, volume)
   }
-  const unclaimed = [...(found ?? [])].flatMap(([name, it]) => (it.status === 'rejected' ? [[name, it.reason] as const] : []))
-  return { pod, dir, action, unclaimed: new Map(unclaimed) }
+  const shown = (name: string) => {
+    const claim = found?.get(name)
+    return claim?.status === 'fulfilled' ? claim.value.volume.metadata.name : name
+  }
+  const unclaimed = [...(found ?? [])].filter(([, it]) => it.status === 'rejected').map(([name]) => name)
+  return { pod, dir, action, shown, unclaimed: new Set(unclaimed) }
 }
 
 /** The root folder without symbolic links: the mount table knows real paths only. */
@@ -205,7 +211,7 @@ const hasFiles = ({ configMap, secret, downwardAPI, projected }: Volume): boolea
 
 /** Carries out what is wanted for all volumes at once: one that fails or hangs keeps no other from being there. */
 const bringUp = async (
-  { pod, dir, action, unclaimed }: Place,
+  { pod, dir, action, shown, unclaimed }: Place,
   execute: (pod: Pod, action: VolumeAction) => Promise<boolean>,
   volumes: readonly Volume[],
 ): Promise<readonly string[]> => {
@@ -218,7 +224,7 @@ const bringUp = async (
       const wanted = action(volume)
       if (wanted !== undefined && (await execute(pod, wanted))) changed.push(volume)
     } catch (error) {
-      problems.push({ volume, error, stage: unclaimed.has(volume) ? 'claim' : 'mount' })
+      problems.push({ volume: shown(volume), error, stage: unclaimed.has(volume) ? 'claim' : 'mount' })
     }
   }
   await Promise.all(volumes.map(({ name }) => bringUpOne(name)))

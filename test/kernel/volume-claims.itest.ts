@@ -112,7 +112,7 @@ for (const [name, path, message] of [
   [
     'a path that is not there',
     '/no/such/folder',
-    /^MountVolume\.SetUp failed for volume "data" : path "\/no\/such\/folder" does not exist$/,
+    /^MountVolume\.SetUp failed for volume "pv-1" : path "\/no\/such\/folder" does not exist$/,
   ],
   ['a path that climbs', '/srv/../etc', /must not contain '\.\.'/],
   ['a plain file', import.meta.filename, /only directory and block device are supported/],
