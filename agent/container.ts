@@ -1,6 +1,6 @@
 // A container as the runtime is asked for it: pure. What needs the machine (mounts, environment, image) is worked out before.
 // Follows generateContainerConfig of the kubelet (1.36) and the CRI's ContainerConfig.
-import type { ContainerConfig, KeyValue, LinuxContainerConfig, Mount, Signal } from '../api/cri/types.ts'
+import type { ContainerConfig, Device, KeyValue, LinuxContainerConfig, Mount, Signal } from '../api/cri/types.ts'
 import type { Container, Pod } from '../api/types.ts'
 import { expandWords } from './expand.ts'
 import { containerAnnotations, containerLabels, containerLogPath } from './labels.ts'
@@ -11,6 +11,7 @@ export interface ContainerParts {
   readonly imageRef: string
   readonly env: readonly KeyValue[]
   readonly mounts: readonly Mount[]
+  readonly devices?: readonly Device[]
   readonly linux: LinuxContainerConfig
 }
 
@@ -24,6 +25,7 @@ export const toContainerConfig = (pod: Pod, container: Container, parts: Contain
     workingDir: container.workingDir ?? '',
     envs: parts.env,
     mounts: parts.mounts,
+    ...(parts.devices && parts.devices.length > 0 && { devices: parts.devices }),
     labels: containerLabels(pod, container),
     annotations: containerAnnotations(pod, container, parts.restartCount),
     logPath: containerLogPath(container.name, parts.restartCount),

@@ -18,7 +18,7 @@ import type { ResourceContext } from './resources.ts'
 import { createSelf, resourceContext, type Self } from './self.ts'
 import type { Lookup } from './sources/references.ts'
 import type { TokenProvider } from './volumes/executors.ts'
-import { createVolumes, type Volumes } from './volumes/volumes.ts'
+import { type ClaimSource, createVolumes, type Volumes } from './volumes/volumes.ts'
 
 export interface MachineryDeps {
   readonly config: AgentConfig
@@ -28,7 +28,9 @@ export interface MachineryDeps {
   readonly secrets: Lookup<Secret>
   /** Of service accounts; absent: there is no control plane to issue them. */
   readonly tokens?: TokenProvider
-  /** The same for credential providers, with the accounts themselves. */
+  /** Of persistent volumes; absent: there is no control plane to bind them. */
+  readonly claims?: ClaimSource
+  /** Tokens for credential providers, with the accounts themselves. */
   readonly accounts?: CredentialProvidersDeps['accounts']
   /** Labels that the Node has now; absent: those of the configuration are all there are. */
   readonly nodeLabels?: () => Readonly<Record<string, string>> | undefined
@@ -99,6 +101,8 @@ export const createMachinery = async (deps: MachineryDeps): Promise<Machinery> =
     configMaps,
     secrets,
     ...(deps.tokens && { tokens: deps.tokens }),
+    ...(deps.claims && { claims: deps.claims }),
+    node: () => ({ name: config.nodeName, labels: deps.nodeLabels?.() ?? self.labels }),
     allocatable: () => self.allocatable,
     clusterDomain: config.clusterDomain,
   })

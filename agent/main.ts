@@ -159,7 +159,8 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
   const { configMaps, secrets } = membership?.objects ?? manifests
   const machinery = await createMachinery({
     ...{ config, runtime, cgroupDriver, configMaps, secrets, version, addresses, exec, clock, log },
-    ...(membership && { tokens: membership.objects.tokens, accounts: membership.accounts, nodeLabels: membership.nodeLabels }),
+    ...(membership && { accounts: membership.accounts, nodeLabels: membership.nodeLabels }),
+    ...(membership && { tokens: membership.objects.tokens, claims: membership.objects.claims }),
   })
   const timeline = createTimeline({ clock })
   const shared = { config, manifests, runtime, machinery, live, timeline, membership, clock, log }

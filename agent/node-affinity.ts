@@ -1,17 +1,7 @@
 // Whether a node has what a pod asks of it by nodeSelector and required node affinity. Pure.
 // Follows k8s.io: Assigning Pods to Nodes. Preferred affinity is the scheduler's matter.
+import type { NodeSelectorRequirement, NodeSelectorTerm } from '../api/storage.ts'
 import type { Pod } from '../api/types.ts'
-
-interface Requirement {
-  readonly key: string
-  readonly operator: string
-  readonly values?: readonly string[]
-}
-
-interface NodeSelectorTerm {
-  readonly matchExpressions?: readonly Requirement[]
-  readonly matchFields?: readonly Requirement[]
-}
 
 interface NodeAffinity {
   readonly nodeAffinity?: {
@@ -21,7 +11,7 @@ interface NodeAffinity {
 
 const isInteger = (text: string | undefined): text is string => text !== undefined && /^[+-]?\d+$/.test(text)
 
-const meets = ({ key, operator, values = [] }: Requirement, labels: Readonly<Record<string, string>>): boolean => {
+const meets = ({ key, operator, values = [] }: NodeSelectorRequirement, labels: Readonly<Record<string, string>>): boolean => {
   const value = Object.hasOwn(labels, key) ? labels[key] : undefined
   switch (operator) {
     case 'In':
@@ -53,6 +43,13 @@ const matchesTerm = (term: NodeSelectorTerm, name: string, labels: Readonly<Reco
   )
 }
 
+/** True when one of the terms fits the node. */
+export const matchesTerms = (
+  terms: readonly NodeSelectorTerm[],
+  name: string,
+  labels: Readonly<Record<string, string>>,
+): boolean => terms.some(term => matchesTerm(term, name, labels))
+
 /** True when the node's labels (and name) are what the pod requires. */
 export const matchesNode = (pod: Pod, name: string, labels: Readonly<Record<string, string>>): boolean => {
   const selected = Object.entries(pod.spec.nodeSelector ?? {}).every(
@@ -61,5 +58,5 @@ export const matchesNode = (pod: Pod, name: string, labels: Readonly<Record<stri
   if (!selected) return false
   const terms = (pod.spec.affinity as NodeAffinity | undefined)?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution
     ?.nodeSelectorTerms
-  return terms === undefined || terms.some(term => matchesTerm(term, name, labels))
+  return terms === undefined || matchesTerms(terms, name, labels)
 }

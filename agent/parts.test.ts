@@ -34,7 +34,7 @@ const partsWith = (known: Known, services: PartsDeps['services'] = createStore<S
     configMaps: { get: maps.get, known: () => known(maps) },
     secrets: createStore<Secret>(),
     services,
-    volumes: { envFiles: async () => new Map(), mounts: async () => ({ mounts: [] }) },
+    volumes: { envFiles: async () => new Map(), mounts: async () => ({ mounts: [], devices: [] }), groups: () => [] },
     warn: () => undefined,
   })
 }

@@ -32,7 +32,7 @@ export interface PartsDeps {
   readonly secrets: Lookup<Secret>
   /** With `problem` it is a copy that may not be there yet, as a reflector's. */
   readonly services: Pick<Source<Service>, 'list' | 'isSynced'> & { problem?(): Fault | undefined }
-  readonly volumes: Pick<Volumes, 'mounts' | 'envFiles'>
+  readonly volumes: Pick<Volumes, 'mounts' | 'envFiles' | 'groups'>
   readonly warn: (pod: Pod, reason: string, message: string) => void
 }
 
@@ -69,6 +69,7 @@ export const createParts = (deps: PartsDeps): Parts => {
     hostIPs: deps.nodeIPs(),
     podIPs: pod.spec.hostNetwork ? deps.nodeIPs() : (seen.sandboxes[0]?.ips ?? []),
   })
+  const security = (pod: Pod): SecurityOptions => ({ ...deps.security, extraGroups: deps.volumes.groups(pod) })
   return {
     sandboxConfig: (pod, attempt, cgroupParent) => {
       const { clusterDNS, clusterDomain } = deps
@@ -87,7 +88,7 @@ export const createParts = (deps: PartsDeps): Parts => {
         podLogsDir: deps.podLogsDir,
         linux: {
           cgroupParent,
-          securityContext: sandboxSecurity(pod, deps.security),
+          securityContext: sandboxSecurity(pod, security(pod)),
           sysctls: sandboxSysctls(pod),
           ...sandboxResources(pod, deps.resources),
         },
@@ -116,10 +117,10 @@ export const createParts = (deps: PartsDeps): Parts => {
         restartCount,
         imageRef: image.imageRef,
         env,
-        mounts: (await deps.volumes.mounts(pod, container, env, now)).mounts,
+        ...(await deps.volumes.mounts(pod, container, env, now)),
         linux: {
           resources: containerResources(pod, container, deps.resources),
-          securityContext: containerSecurity(pod, container, user, deps.security, targetId),
+          securityContext: containerSecurity(pod, container, user, security(pod), targetId),
         },
       })
     },

@@ -315,6 +315,17 @@ export interface Volume {
   }
   readonly downwardAPI?: { readonly items?: readonly DownwardFile[]; readonly defaultMode?: number }
   readonly projected?: { readonly sources?: readonly ProjectedSource[]; readonly defaultMode?: number }
+  readonly persistentVolumeClaim?: { readonly claimName: string; readonly readOnly?: boolean }
+  /** A claim of the pod's own, which the control plane makes from the template. */
+  readonly ephemeral?: { readonly volumeClaimTemplate?: object }
+  readonly nfs?: { readonly server: string; readonly path: string; readonly readOnly?: boolean }
+  readonly csi?: {
+    readonly driver: string
+    readonly readOnly?: boolean
+    readonly fsType?: string
+    readonly volumeAttributes?: Readonly<Record<string, string>>
+    readonly nodePublishSecretRef?: { readonly name?: string }
+  }
   /** Kinds that are known by name and answered with a clear refusal until they are done. */
   readonly [other: string]: unknown
 }

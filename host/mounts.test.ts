@@ -49,12 +49,20 @@ t.test('paths reach the programs untouched', async t => {
   await mounts.tmpfs('/t', { sizeBytes: 4096, noswap: true })
   await mounts.tmpfs('/t', {})
   await mounts.bind('/proc/1/fd/3', '/t')
+  await mounts.bind('/s', '/t', ['ro', 'noatime'])
+  await mounts.fileSystem('nfs', 's:/x', '/t', ['nfsvers=4.2'])
   await mounts.unmount('/t', { lazy: true })
+  await mounts.unmount('/t', { alone: true })
+  await mounts.unmount('/t', { lazy: true, force: true })
   t.same(argvs, [
     ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', '-o', 'size=4096,noswap', 'tmpfs', '/t'],
     ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', 'tmpfs', '/t'],
     ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind', '/proc/1/fd/3', '/t'],
+    ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind,ro,noatime', '/s', '/t'],
+    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'nfs', '-o', 'nfsvers=4.2', 's:/x', '/t'],
     ['umount', '--no-canonicalize', '--lazy', '/t'],
+    ['umount', '--no-canonicalize', '/t'],
+    ['umount', '--no-canonicalize', '--force', '--lazy', '/t'],
   ])
 })
 

@@ -62,6 +62,12 @@ export interface TmpfsOptions {
   readonly noswap?: boolean
 }
 
+export interface UnmountOptions {
+  readonly lazy?: boolean
+  readonly alone?: boolean
+  readonly force?: boolean
+}
+
 export interface Mounts {
   list(): Promise<readonly MountEntry[]>
   /** The uppermost mount at this very path; the path must hold no symbolic link. */
@@ -71,14 +77,32 @@ export interface Mounts {
   under(folder: string): Promise<readonly MountEntry[]>
   /** @throws Fault `command` with what mount(8) said */
   tmpfs(target: string, options: TmpfsOptions): Promise<void>
-  /** Shows `source` (a file or a folder, without the mounts below it) at `target`, which must be of the same kind. */
-  bind(source: string, target: string): Promise<void>
+  /**
+   * Shows `source` (a file or a folder, without the mounts below it) at `target`, which must be of the same kind.
+   * @param options of this mount, such as `ro`
+   */
+  bind(source: string, target: string, options?: readonly string[]): Promise<void>
+  /**
+   * Mounts a file system of a disk or a server.
+   * @throws Fault `command` with what mount(8) said, also when it takes longer than two minutes
+   */
+  fileSystem(fsType: string, source: string, target: string, options: readonly string[]): Promise<void>
   /**
    * Succeeds when it is not mounted (any more).
    * @param lazy takes it out of sight at once, and ends it when its last user is gone
+   * @param alone by a process of its own, for a server that may be slow: nobody else waits for it
+   * @param force for a server that does not answer: what was not written yet is lost
    * @throws Fault `command` when it is busy
    */
-  unmount(path: string, options?: { readonly lazy?: boolean }): Promise<void>
+  unmount(path: string, options?: UnmountOptions): Promise<void>
+}
+
+/** Servers that are slow to answer, and disks that have to be checked. */
+const fileSystemMs = 120_000
+
+const throwIfAny = (problems: readonly (Fault | undefined)[] | undefined): void => {
+  const first = problems?.find(it => it !== undefined)
+  if (first !== undefined) throw first
 }
 
 export interface MountsDeps {
@@ -113,9 +137,16 @@ export const createMounts = ({ exec, readTable = () => readFile('/proc/self/moun
       const options = [...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`]), ...(noswap ? ['noswap'] : [])]
       await mount('-t', 'tmpfs', ...(options.length > 0 ? ['-o', options.join(',')] : []), 'tmpfs', target)
     },
-    bind: async (source, target) => {
-      await mount('-o', 'bind', source, target)
+    bind: async (source, target, options = []) => {
+      await mount('-o', ['bind', ...options].join(','), source, target)
     },
-    unmount: async (path, { lazy = false } = {}) => (lazy ? lazyUnmounts : unmounts).add(path),
+    fileSystem: async (fsType, source, target, options) => {
+      const argv = ['-t', fsType, ...(options.length > 0 ? ['-o', options.join(',')] : []), source, target]
+      await exec.run(['mount', '--no-canonicalize', '--no-mtab', ...argv], { timeoutMs: fileSystemMs })
+    },
+    unmount: async (path, { lazy = false, alone = false, force = false } = {}) => {
+      if (!alone && !force) return (lazy ? lazyUnmounts : unmounts).add(path)
+      throwIfAny(await unmountAll([path], ...(force ? ['--force'] : []), ...(lazy ? ['--lazy'] : [])))
+    },
   }
 }

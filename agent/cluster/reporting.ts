@@ -89,12 +89,14 @@ const kubeletApiOf = (deps: ReportingDeps) => {
   const { nodeName, rootDir, podLogsDir, cgroupRoot } = config
   const { identity, client: api } = membership
   let stats: Stats | undefined
+  metrics.measureClaims(machinery.volumes.claimFolder)
   const loadStats = async () => {
     const { createStats } = await import('../stats/stats.ts')
     stats = createStats({
       ...{ nodeName, rootDir, podLogsDir, cgroupRoot, cgroupDriver, version, pods, cri, clock },
       machine: machinery.machine,
       parentOf: machinery.cgroups.parentOf,
+      claimFolder: machinery.volumes.claimFolder,
     })
     return stats
   }

@@ -8,11 +8,14 @@ import type { Clock, Timer } from '../../host/clock.ts'
 import type { Log } from '../../host/log.ts'
 import { openStateFile } from '../../host/state-file.ts'
 import type { SavedToken } from '../tokens.ts'
+import type { SavedBinding } from './claimed-volumes.ts'
 
 export interface KnownObjects {
   readonly configMaps: readonly ConfigMap[]
   readonly secrets: readonly Secret[]
   readonly tokens: readonly SavedToken[]
+  /** The persistent volumes that claims of pods are bound to. */
+  readonly bindings: readonly SavedBinding[]
 }
 
 export interface ObjectMemory {
@@ -43,9 +46,15 @@ const token = v.object({
   expiresAt: v.number(),
   renewAt: v.number(),
 })
-const known = v.object({ configMaps: v.array(object), secrets: v.array(object), tokens: v.array(token) })
+const volume = v.looseObject({ metadata: v.looseObject({ name: v.string() }), spec: v.looseObject({}) })
+const binding = v.object({ podUid: v.string(), claimName: v.string(), volume })
+const known = v.object({
+  ...{ configMaps: v.array(object), secrets: v.array(object), tokens: v.array(token) },
+  // files of versions that knew no claims have none
+  bindings: v.optional(v.array(binding), []),
+})
 
-const nothing: KnownObjects = { configMaps: [], secrets: [], tokens: [] }
+const nothing: KnownObjects = { configMaps: [], secrets: [], tokens: [], bindings: [] }
 /** Pods that start together make one write. */
 const gatherMs = 1_000
 

@@ -86,7 +86,7 @@ const bench = (test: Tap, given: Partial<PodObjectsDeps['memory']> = {}) => {
   const renewed: string[] = []
   const objects = createPodObjects({
     ...{ client, folder, strategy: 'Watch', pollMs: 60_000, clock, log: silentLog },
-    memory: { remembered: { configMaps: [], secrets: [], tokens: [] }, save: () => undefined, ...given },
+    memory: { remembered: { configMaps: [], secrets: [], tokens: [], bindings: [] }, save: () => undefined, ...given },
     onRenewed: uid => void renewed.push(uid),
   })
   const pods = createStore<Pod>()
@@ -106,9 +106,15 @@ t.test('the volume that every pod has: token, root certificate and namespace, re
   // what is mounted there is the kernel ring's business
   const mounts = { at: async () => ({ path: dir, fsType: 'tmpfs' }) } as unknown as Mounts
   const real = { now: clock.now, sleep: async () => undefined }
-  const execute = createExecutor({ ...objects, mounts, clock: real, allocatable: () => ({}) })
+  const execute = createExecutor({
+    ...objects,
+    mounts,
+    local: { setUp: async () => undefined },
+    clock: real,
+    allocatable: () => ({}),
+  })
   const pod = podOf({ securityContext: { fsGroup: process.getgid?.() ?? 0 } })
-  const action = planVolume({ pod, podDir: dir, allocatable: {} }, access)
+  const action = planVolume({ pod, podDir: dir, allocatable: {}, node: { name: 'n', labels: {} } }, access)
   pods.put(pod)
   await t.rejects(execute(pod, action), { message: 'configmap "kube-root-ca.crt" not found' })
   api.put(configMaps, rootCa)
@@ -189,6 +195,10 @@ t.test(
     await without.flush()
     t.notMatch(await readFile(path, 'utf8'), /c2VjcmV0|jwt/)
     await writeFile(path, '{"configMaps": 1}')
-    t.same((await open(true)).remembered, { configMaps: [], secrets: [], tokens: [] }, 'what cannot be read is put aside')
+    t.same(
+      (await open(true)).remembered,
+      { configMaps: [], secrets: [], tokens: [], bindings: [] },
+      'what cannot be read is put aside',
+    )
   },
 )

@@ -1,4 +1,4 @@
-// What pods of the apiserver need beside their own object, joined: ConfigMaps and Secrets, tokens, RuntimeClasses. It follows which pods
+// What pods of the apiserver need beside their own object, joined: ConfigMaps and Secrets, tokens, claims, RuntimeClasses. It follows which pods
 // there are, so that each thing is held from the moment a pod is known to the moment it is gone. Static pods have the folder's objects.
 import { configMaps, type Resource, runtimeClasses, secrets } from '../../api/kube/api.ts'
 import type { KubeClient } from '../../api/kube/client.ts'
@@ -10,6 +10,7 @@ import type { Log } from '../../host/log.ts'
 import { createRuntimeClasses, type RuntimeClass, type RuntimeClasses } from '../runtime-class.ts'
 import { createTokens, type Tokens } from '../tokens.ts'
 import { references } from '../volumes/plan.ts'
+import { type ClaimedVolumes, createClaimedVolumes } from './claimed-volumes.ts'
 import { isStatic } from './mirror-marks.ts'
 import type { KnownObjects, ObjectMemory } from './object-memory.ts'
 import { createReferences, type DetectionStrategy, type References } from './references.ts'
@@ -33,6 +34,7 @@ export interface PodObjects {
   readonly configMaps: References<ConfigMap>
   readonly secrets: References<Secret>
   readonly tokens: Tokens
+  readonly claims: ClaimedVolumes
   readonly runtimeClasses: RuntimeClasses
   /** Follows the pods that the node should run; to be called before anybody else begins to start them. Returns how to stop. */
   follow(pods: Source<Pod>): () => void
@@ -79,7 +81,12 @@ export const createPodObjects = (deps: PodObjectsDeps): PodObjects => {
     folder: deps.folder.secrets,
     remembered: byKey(memory.remembered.secrets),
   })
-  const known = (): KnownObjects => ({ configMaps: maps.held(), secrets: keys.held(), tokens: tokens.saved() })
+  const known = (): KnownObjects => ({
+    configMaps: maps.held(),
+    secrets: keys.held(),
+    tokens: tokens.saved(),
+    bindings: claims.saved(),
+  })
   // Before the first pod is told of, nothing is known; that is nothing to be remembered.
   let hasPods = false
   const save = () => {
@@ -87,6 +94,7 @@ export const createPodObjects = (deps: PodObjectsDeps): PodObjects => {
   }
   const { tokens: remembered } = memory.remembered
   const tokens = createTokens({ api: client, clock, log, remembered, onRenewed: deps.onRenewed, onChange: save })
+  const claims = createClaimedVolumes({ api: client, remembered: memory.remembered.bindings, onChange: save })
   const classes = createRuntimeClasses({
     watch: () => createReflector<RuntimeClass>({ client, resource: runtimeClasses, clock, log }),
     clock,
@@ -108,7 +116,7 @@ export const createPodObjects = (deps: PodObjectsDeps): PodObjects => {
     })
   const unsubscribe = [maps.subscribe({ changed: save }), keys.subscribe({ changed: save })]
   return {
-    ...{ configMaps: maps, secrets: keys, tokens, runtimeClasses: classes, follow },
+    ...{ configMaps: maps, secrets: keys, tokens, claims, runtimeClasses: classes, follow },
     stop: () => {
       for (const stop of unsubscribe) stop()
       maps.stop()

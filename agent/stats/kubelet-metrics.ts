@@ -11,6 +11,7 @@ import { buildInfo } from '../../host/version.ts'
 import type { ProbeReport } from '../../probes/table.ts'
 import type { EnsureOptions, Images } from '../images.ts'
 import type { OnRequest } from '../kubelet-api/request-labels.ts'
+import { claimFamilies } from './claim-usage.ts'
 import { createFamilySet, gauge } from './family-set.ts'
 import { toPodGauges } from './pod-gauges.ts'
 import { createPodStarts, podWorkerDuration } from './pod-start.ts'
@@ -59,6 +60,8 @@ export interface KubeletMetrics {
   imagesCollected(reason: 'space' | 'age', count: number): void
   /** The same images, whose pulls do not count as the pod's start. */
   measureImages(images: Images): Images
+  /** How full claimed volumes are. @param folderOf Volumes.claimFolder */
+  measureClaims(folderOf: (pod: Pod, volume: string) => string | undefined): void
   routes(): Readonly<Record<string, StatsRoute>>
   stop(): void
 }
@@ -171,6 +174,7 @@ export const createKubeletMetrics = (deps: KubeletMetricsDeps): KubeletMetrics =
     async () => ({ status: 200, type: expositionType, body: toExposition(await of.families()) })
   return {
     probed: probes.probed,
+    measureClaims: folderOf => metrics.collect(() => claimFamilies(live.list(), folderOf)),
     onRequest: requestCounter(metrics, clock),
     apiRequest: apiCounter(metrics),
     relisted: relistCounter(metrics, clock),

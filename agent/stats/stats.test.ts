@@ -22,7 +22,13 @@ const sandboxId = 'e61d533c8733a092ba740155e3ccee9257a8c1c8626707211633d1d048e0a
 
 const web: Pod = {
   metadata: { name: 'web', namespace: 'shop', uid },
-  spec: { containers: [{ name: 'httpd', image: 'httpd:1' }], volumes: [{ name: 'scratch', emptyDir: {} }] },
+  spec: {
+    containers: [{ name: 'httpd', image: 'httpd:1' }],
+    volumes: [
+      { name: 'scratch', emptyDir: {} },
+      { name: 'data', persistentVolumeClaim: { claimName: 'kept' } },
+    ],
+  },
   status: {
     phase: 'Running',
     startTime: '2026-11-21T11:38:17Z',
@@ -95,6 +101,7 @@ const setup = async (t: Test, { version, driver, pod, child }: Tree, more: Parti
     ...{ nodeName: 'n1', rootDir: join(root, 'kubelet'), podLogsDir: join(root, 'logs'), cgroupRoot: '/', cgroupDriver: driver },
     ...{ version: 'v1.36.3', machine: await readMachine(), pods: live, parentOf: () => pod, cri, clock },
     systemCgroups: { kubelet: '/none' },
+    claimFolder: (_, volume) => (volume === 'data' ? root : undefined),
     reader: createCgroupReader({ version, trees: [{ mountPoint: join(root, 'cgroup'), controllers }] }),
     host: createHostFigures(version, join(root, 'proc')),
     ...more,
@@ -140,7 +147,8 @@ for (const tree of trees) {
   t.test(`${tree.name}: disks are told with what the pod holds of them`, async t => {
     const { summary } = await setup(t, tree)
     const [pod] = (await summary()).pods
-    t.match(pod?.volume, [{ name: 'scratch' }])
+    t.match(pod?.volume, [{ name: 'scratch' }, { name: 'data', pvcRef: { name: 'kept', namespace: 'shop' } }])
+    t.ok((pod?.volume?.[1]?.capacityBytes ?? 0) > 0)
     t.ok((pod?.volume?.[0]?.usedBytes ?? 0) >= 10_000)
     t.equal(pod?.volume?.[0]?.inodesUsed, 2)
     t.ok((pod?.containers[0]?.logs?.usedBytes ?? 0) >= 5000)

@@ -38,6 +38,8 @@ export interface StatsDeps {
   readonly parentOf: (pod: Pod) => string
   readonly cri: Pick<Cri, 'listContainerStats' | 'imageFsInfo' | 'listContainers' | 'listPodSandbox' | 'status'>
   readonly clock: Clock
+  /** Volumes.claimFolder. */
+  readonly claimFolder?: (pod: Pod, volume: string) => string | undefined
   /** In place of this machine's. */
   readonly reader?: CgroupReader
   readonly host?: HostFigures
@@ -125,7 +127,10 @@ export const createStats = (deps: StatsDeps): Stats => {
   const { podsCgroup, systemCgroups } = systemCgroupsOf(deps)
   const folders = createSlowFigures({ clock })
   const runtimeFigures = createSlowFigures({ clock })
-  const storage = createStorage({ rootDir, podLogsDir, cri, folders, runtimeFigures, clock })
+  const storage = createStorage({
+    ...{ rootDir, podLogsDir, cri, folders, runtimeFigures, clock },
+    ...(deps.claimFolder && { claimFolder: deps.claimFolder }),
+  })
   const { sample } = createSampler({ reader, host, pods, parentOf, systemCgroups, cri, clock })
   const cadvisor = createCadvisor({
     ...{ reader, host, machine, pods, parentOf, podsCgroup, systemCgroups, cri, storage, clock },

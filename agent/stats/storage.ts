@@ -5,10 +5,12 @@ import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Cri } from '../../api/cri/cri.ts'
 import type { FilesystemUsage, ImageFsInfoResponse } from '../../api/cri/stats.ts'
+import { namespaceOf } from '../../api/pod.ts'
 import type { Pod, Volume } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import { podLogFolder } from '../labels.ts'
 import { rfc3339 } from '../status.ts'
+import { claimOf } from '../volumes/claims.ts'
 import { hostsFile, podDir, volumeDir } from '../volumes/paths.ts'
 import { diskUsage } from './disk-usage.ts'
 import type { SlowFigures } from './slow.ts'
@@ -48,6 +50,8 @@ export interface StorageDeps {
   readonly folders: SlowFigures
   readonly runtimeFigures: SlowFigures
   readonly clock: Clock
+  /** Volumes.claimFolder; a server's file system is not asked for its size: it may not answer. */
+  readonly claimFolder?: (pod: Pod, volume: string) => string | undefined
 }
 
 type Size = Pick<FsStats, 'usedBytes' | 'inodesUsed'>
@@ -80,7 +84,15 @@ const fileSystemOf = async (folder: string, clock: Clock): Promise<FsStats | und
   }
 }
 
-export const createStorage = ({ rootDir, podLogsDir, cri, folders, runtimeFigures, clock }: StorageDeps): Storage => {
+export const createStorage = ({
+  rootDir,
+  podLogsDir,
+  cri,
+  folders,
+  runtimeFigures,
+  clock,
+  claimFolder,
+}: StorageDeps): Storage => {
   const fileSystem = (folder: string) => fileSystemOf(folder, clock)
 
   const sizeOf = async (folder: string): Promise<Size | undefined> => {
@@ -101,9 +113,17 @@ export const createStorage = ({ rootDir, podLogsDir, cri, folders, runtimeFigure
     )
   }
 
+  /** Of what is behind a claim: its file system, whoever else uses it. */
+  const claimStats = async (pod: Pod, volume: Volume): Promise<VolumeStats | undefined> => {
+    const claim = claimOf(pod, volume)
+    const folder = claimFolder?.(pod, volume.name)
+    const fs = folder === undefined ? undefined : await fileSystem(folder)
+    return fs && claim && { ...fs, name: volume.name, pvcRef: { name: claim.claimName, namespace: namespaceOf(pod) } }
+  }
+
   const volumeStats = async (pod: Pod, volume: Volume): Promise<VolumeStats | undefined> => {
     const plugin = pluginOf(volume)
-    if (plugin === undefined) return undefined
+    if (plugin === undefined) return claimStats(pod, volume)
     const folder = volumeDir(podDir(rootDir, pod.metadata.uid ?? ''), plugin, volume.name)
     const [size, fs] = await Promise.all([sizeOf(folder), fileSystem(folder)])
     const stats = withSize(fs, size)

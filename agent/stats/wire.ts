@@ -88,4 +88,5 @@ export interface FsStats {
 
 export interface VolumeStats extends FsStats {
   readonly name: string
+  readonly pvcRef?: { readonly name: string; readonly namespace: string }
 }

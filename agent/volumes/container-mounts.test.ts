@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Container, VolumeMount } from '../../api/types.ts'
-import { type ContainerMountsInput, containerMounts } from './container-mounts.ts'
+import { type ContainerMountsInput, containerDevices, containerMounts } from './container-mounts.ts'
 import type { VolumeAction } from './plan.ts'
 
 const actions: Readonly<Record<string, VolumeAction>> = {
@@ -8,6 +8,7 @@ const actions: Readonly<Record<string, VolumeAction>> = {
   conf: { do: 'files', dir: '/k/conf', tmpfs: undefined, defaultMode: 0o644, sources: [], nested: [] },
   host: { do: 'host-path', path: '/srv', type: '' },
   pic: { do: 'image', reference: 'x:1' },
+  disk: { do: 'nfs', source: 's:/x', dir: '/k/nfs', readOnly: true, options: [], isForOnePod: false },
 }
 const mountsOf = (mounts: readonly VolumeMount[], more: Partial<ContainerMountsInput> = {}, container: Partial<Container> = {}) =>
   containerMounts({
@@ -38,6 +39,11 @@ for (const [name, mount, expected] of [
     'a hostPath is the path itself',
     { name: 'host', mountPath: '/h', readOnly: true, mountPropagation: 'HostToContainer' },
     { containerPath: '/h', hostPath: '/srv', ...plain, readonly: true, propagation: 'PROPAGATION_HOST_TO_CONTAINER' },
+  ],
+  [
+    'what a claim allows only to be read is read-only',
+    { name: 'disk', mountPath: '/d' },
+    { containerPath: '/d', hostPath: '/k/nfs', ...plain, readonly: true },
   ],
   [
     'both ways',
@@ -133,8 +139,19 @@ t.test("under SELinux a pod's own volumes are relabelled, the node's files are n
   )
 })
 
-t.test('block devices are refused, since no volume here is one', async t => {
-  await t.rejects(mountsOf([], {}, { volumeDevices: [{ name: 'tmp', devicePath: '/dev/x' }] }), {
-    message: 'cannot find volume "tmp" to pass into container "main"',
+const disk = { do: 'device', path: '/dev/vdb', readOnly: false } as const
+const devicesOf = (action: VolumeAction | undefined) =>
+  containerDevices({
+    container: { name: 'main', image: 'i', volumeDevices: [{ name: 'raw', devicePath: '/dev/x' }] },
+    action: () => action,
   })
+t.test('a block volume is a device of the container, read-only when its claim is used so', async t => {
+  t.same(devicesOf(disk), [{ containerPath: '/dev/x', hostPath: '/dev/vdb', permissions: 'mrw' }])
+  t.same(devicesOf({ ...disk, readOnly: true }), [{ containerPath: '/dev/x', hostPath: '/dev/vdb', permissions: 'r' }])
+})
+
+t.test('a device that no volume is, is refused', async t => {
+  for (const action of [undefined, { do: 'host-path', path: '/p', type: '' } as const]) {
+    t.throws(() => devicesOf(action), { message: 'cannot find volume "raw" to pass into container "main"' })
+  }
 })

@@ -1,7 +1,7 @@
 // A container's volumeMounts as the runtime wants them. Pure but for subPaths, which are mounted by what is passed in.
 // Follows k8s.io: Volumes (mount propagation, recursive read-only mounts, subPath); kubelet's makeMounts.
 import { isAbsolute } from 'node:path'
-import type { ImageSpec, KeyValue, Mount, MountPropagation } from '../../api/cri/types.ts'
+import type { Device, ImageSpec, KeyValue, Mount, MountPropagation } from '../../api/cri/types.ts'
 import type { Container, VolumeMount } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
 import { expandSubPath } from '../expand.ts'
@@ -59,10 +59,14 @@ const sourceOf = async (
     if (image === undefined) throw wrong(`image "${action.reference}" of volume "${mount.name}" was not pulled`)
     return { image, ...(subPath !== '' && { imageSubPath: subPath }) }
   }
+  if (action.do === 'device') throw wrong(`volume ${mount.name} is a block device, but is specified in volumeMounts`)
   const volumePath = action.do === 'host-path' ? action.path : action.dir
   if (subPath === '') return { hostPath: volumePath }
   return { hostPath: await mountSubPath({ volumePath, subPath, mountName: mount.name, container: container.name, index }) }
 }
+
+const isReadOnly = (action: VolumeAction): boolean =>
+  action.do === 'files' || action.do === 'image' || ('readOnly' in action && action.readOnly === true)
 
 const toMount = async (input: ContainerMountsInput, mount: VolumeMount, index: number): Promise<Mount> => {
   const action = input.action(mount.name)
@@ -73,9 +77,9 @@ const toMount = async (input: ContainerMountsInput, mount: VolumeMount, index: n
     containerPath: isAbsolute(mount.mountPath) ? mount.mountPath : `/${mount.mountPath}`,
     ...(await sourceOf(input, action, mount, index)),
     // what the agent writes, a container may only read
-    readonly: mount.readOnly === true || action.do === 'files' || action.do === 'image',
-    // the node's own files keep their labels
-    selinuxRelabel: input.selinux && (action.do === 'files' || action.do === 'empty-dir'),
+    readonly: mount.readOnly === true || isReadOnly(action),
+    // the node's own files keep their labels, as do a server's
+    selinuxRelabel: input.selinux && ['files', 'empty-dir', 'local'].includes(action.do),
     propagation: propagationOf(mount),
     recursiveReadOnly: isRecursiveReadOnly(mount, input.supportsRecursiveReadOnly),
   }
@@ -86,10 +90,19 @@ const toMount = async (input: ContainerMountsInput, mount: VolumeMount, index: n
  * @throws Fault `container-config` with the kubelet's message
  */
 export const containerMounts = async (input: ContainerMountsInput): Promise<Mount[]> => {
-  const { volumeMounts = [], volumeDevices = [], name } = input.container
-  const [device] = volumeDevices
-  if (device !== undefined) throw wrong(`cannot find volume "${device.name}" to pass into container "${name}"`)
+  const { volumeMounts = [] } = input.container
   const mounts: Mount[] = []
   for (const [index, mount] of volumeMounts.entries()) mounts.push(await toMount(input, mount, index))
   return mounts
 }
+
+/**
+ * The block devices of a container, in the order of its spec.
+ * @throws Fault `container-config` with the kubelet's message
+ */
+export const containerDevices = ({ container, action }: Pick<ContainerMountsInput, 'container' | 'action'>): readonly Device[] =>
+  (container.volumeDevices ?? []).map(({ name, devicePath }) => {
+    const found = action(name)
+    if (found?.do !== 'device') throw wrong(`cannot find volume "${name}" to pass into container "${container.name}"`)
+    return { containerPath: devicePath, hostPath: found.path, permissions: found.readOnly ? 'r' : 'mrw' }
+  })

@@ -12,8 +12,11 @@ import type { Lookup } from '../sources/references.ts'
 import { writeVolume } from './atomic.ts'
 import { ensureEmptyDir, ensureFolder, type FolderDeps, knowsNoswap } from './folder.ts'
 import { ensureHostPath } from './host-path.ts'
+import { ensureDevice, type LocalVolumes } from './local.ts'
+import { mountNfs } from './nfs.ts'
 import { applyFsGroup } from './ownership.ts'
 import { payload } from './payload.ts'
+import type { LocalAction, NfsAction } from './persistent.ts'
 import type { FilesAction, TokenSource, VolumeAction } from './plan.ts'
 
 /** Issues and renews the tokens of service accounts; asked at every preparation and refresh, so it has to remember. */
@@ -31,6 +34,7 @@ export interface ExecutorDeps {
   readonly secrets: Lookup<Secret>
   readonly allocatable: () => ResourceList
   readonly tokens?: TokenProvider
+  readonly local: Pick<LocalVolumes, 'setUp'>
 }
 
 /** Bytes; tokens of real apiservers have one or two thousand. */
@@ -94,6 +98,14 @@ const createFilesWriter =
     })
   }
 
+/** Looks for the same volume in the folders of other pods; the scheduler sees to it too, but for pods that it did not place. */
+const checkOnePod = async (mounts: Mounts, { dir, isForOnePod }: LocalAction | NfsAction): Promise<void> => {
+  if (!isForOnePod) return
+  const volume = dir.split('/').slice(-2).join('/')
+  const isElsewhere = (await mounts.list()).some(({ path }) => path !== dir && path.endsWith(`/${volume}`))
+  if (isElsewhere) throw new Fault('volume', 'volume uses the ReadWriteOncePod access mode and is already in use by another pod')
+}
+
 type Executor<A extends VolumeAction> = (pod: Pod, action: A) => Promise<boolean>
 
 /** Carries out an action; true when files that containers can see have changed. */
@@ -109,6 +121,20 @@ export const createExecutor = (deps: ExecutorDeps): Executor<VolumeAction> => {
       return false
     },
     files: createFilesWriter(deps, folder),
+    local: async (pod, action) => {
+      await checkOnePod(deps.mounts, action)
+      await deps.local.setUp(pod, action)
+      return false
+    },
+    nfs: async (_, action) => {
+      await checkOnePod(deps.mounts, action)
+      await mountNfs(deps.mounts, action)
+      return false
+    },
+    device: async (_, action) => {
+      await ensureDevice(action)
+      return false
+    },
     // pulled by the images part, mounted by the runtime
     image: async () => false,
   } satisfies { [K in VolumeAction['do']]: Executor<Extract<VolumeAction, { do: K }>> }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Fault } from '../../host/fault.ts'
 
 /** Kinds of volumes that have a folder of their own, as the kubelet writes them into the path. */
-export type VolumePlugin = 'empty-dir' | 'configmap' | 'secret' | 'projected' | 'downward-api'
+export type VolumePlugin = 'empty-dir' | 'configmap' | 'secret' | 'projected' | 'downward-api' | 'local-volume' | 'nfs'
 
 const one = (what: string, name: string): string => {
   if (name !== '.' && name !== '..' && /^[A-Za-z0-9._-]{1,253}$/.test(name)) return name
@@ -21,6 +21,10 @@ export const volumeDir = (pod: string, plugin: VolumePlugin, volume: string): st
 /** Holds the file `ready` once a volume has its mount and its owner. */
 export const readyDir = (pod: string, plugin: VolumePlugin, volume: string): string =>
   join(pod, 'plugins', `kubernetes.io~${plugin}`, one('name of a volume', volume))
+/** Where the file systems of disks are mounted that local volumes name, each once for all pods. */
+export const localDisksDir = (rootDir: string): string => join(rootDir, 'plugins/kubernetes.io/local-volume/mounts')
+export const localDisk = (rootDir: string, volume: string): string =>
+  join(localDisksDir(rootDir), one('name of a volume', volume))
 export const hostsFile = (pod: string): string => join(pod, 'etc-hosts')
 export const containerDir = (pod: string, container: string): string =>
   join(pod, 'containers', one('name of a container', container))

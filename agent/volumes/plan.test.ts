@@ -9,7 +9,7 @@ const podOf = (spec: Partial<PodSpec> = {}): Pod => ({
 })
 const dir = '/k/pods/u'
 const planned = (volume: Volume, pod = podOf(), memory = '1Gi') =>
-  planVolume({ pod, podDir: dir, allocatable: memory === '' ? {} : { memory } }, volume)
+  planVolume({ pod, podDir: dir, node: { name: 'n1', labels: {} }, allocatable: memory === '' ? {} : { memory } }, volume)
 const gib = 1024 ** 3
 const files = (plugin: string, more: object) => ({
   do: 'files',
@@ -78,6 +78,18 @@ for (const [name, volume, expected] of [
       ],
     }),
   ],
+  [
+    'an NFS export, by an IPv6 address',
+    { name: 'v', nfs: { server: 'fd00::1', path: '/srv', readOnly: true } },
+    {
+      do: 'nfs',
+      source: '[fd00::1]:/srv',
+      dir: `${dir}/volumes/kubernetes.io~nfs/v`,
+      readOnly: true,
+      options: [],
+      isForOnePod: false,
+    },
+  ],
   ['an image', { name: 'v', image: { reference: 'registry/x:1' } }, { do: 'image', reference: 'registry/x:1' }],
 ] as const)
   t.test(name, async t => {
@@ -87,7 +99,15 @@ for (const [name, volume, expected] of [
 for (const [volume, message] of [
   [{ name: 'v', emptyDir: { medium: 'HugePages-2Mi' } }, 'emptyDir of medium "HugePages-2Mi" is not supported on this node'],
   [{ name: 'v', emptyDir: { medium: 'Tape' } }, 'unknown storage medium "Tape"'],
-  [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }, 'volume kind persistentVolumeClaim is not supported on this node'],
+  [
+    { name: 'v', persistentVolumeClaim: { claimName: 'c' } },
+    'persistentVolumeClaim needs a control plane that binds claims, and this node runs without one',
+  ],
+  [{ name: 'v', ephemeral: {} }, 'ephemeral needs a control plane that binds claims, and this node runs without one'],
+  [
+    { name: 'v', csi: { driver: 'd.example.org' } },
+    'driver name d.example.org not found in the list of registered CSI drivers: CSI volumes are not supported on this node',
+  ],
   [{ name: 'v', gitRepo: { repository: 'r' } }, /^git-repo volume plugin has been disabled/],
   [
     { name: 'v', projected: { sources: [{ clusterTrustBundle: {} }] } },

@@ -8,7 +8,9 @@ import { toBytes } from '../../api/quantity.ts'
 import type { Container, DownwardFile, KeyToPath, Pod, ProjectedSource, ResourceList, Volume } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
 import { envReferences } from '../env.ts'
-import { readyDir, type VolumePlugin, volumeDir } from './paths.ts'
+import { type ClaimedVolume, claimOf } from './claims.ts'
+import { readyDir, volumeDir } from './paths.ts'
+import { csiRefusal, type NodeFacts, nfsAction, type PersistentAction, planPersistent } from './persistent.ts'
 
 export interface TokenSource {
   readonly from: 'token'
@@ -31,8 +33,8 @@ export type FileSource =
 
 export type VolumeAction =
   | { readonly do: 'empty-dir'; readonly dir: string; readonly ready: string; readonly tmpfs: TmpfsWish | undefined }
-  | { readonly do: 'host-path'; readonly path: string; readonly type: string }
   | FilesAction
+  | PersistentAction
   | { readonly do: 'image'; readonly reference: string }
 
 export interface FilesAction {
@@ -53,6 +55,9 @@ export interface PlanInput {
   readonly pod: Pod
   readonly podDir: string
   readonly allocatable: ResourceList
+  readonly node: NodeFacts
+  /** What a claim of the pod has led to, by the volume's name; absent without an apiserver. @throws what is wrong with the claim */
+  readonly claimed?: (volume: string) => ClaimedVolume
 }
 
 const refuse = (message: string): Fault => new Fault('volume', message, { retry: 'never' })
@@ -135,7 +140,7 @@ const fileMode = 0o644
 const fileAction = (
   input: PlanInput,
   volume: Volume,
-  plugin: Exclude<VolumePlugin, 'empty-dir'>,
+  plugin: 'configmap' | 'secret' | 'projected' | 'downward-api',
   defaultMode: number | undefined,
   sources: readonly FileSource[],
 ): FilesAction => ({
@@ -162,12 +167,21 @@ const emptyDirAction = (input: PlanInput, { name }: Volume, medium: string, size
 const gitRepoRefusal =
   'git-repo volume plugin has been disabled; clone the repository in an init container into an emptyDir instead'
 
+/** What a volume of an apiserver's pod is bound to decides what is done for it. */
+const claimAction = (input: PlanInput, volume: Volume): VolumeAction => {
+  if (input.claimed === undefined) {
+    const kind = volume.persistentVolumeClaim ? 'persistentVolumeClaim' : 'ephemeral'
+    throw refuse(`${kind} needs a control plane that binds claims, and this node runs without one`)
+  }
+  return planPersistent(input, volume, input.claimed(volume.name))
+}
+
 /**
  * What has to be done for one volume.
  * @throws Fault `volume` for a kind that this node cannot do, `bad-manifest` for a name that cannot be a folder's
  */
 export const planVolume = (input: PlanInput, volume: Volume): VolumeAction => {
-  const { emptyDir, hostPath, configMap, secret, downwardAPI, projected, image } = volume
+  const { emptyDir, hostPath, configMap, secret, downwardAPI, projected, image, nfs, csi } = volume
   if (emptyDir) return emptyDirAction(input, volume, emptyDir.medium ?? '', emptyDir.sizeLimit)
   if (hostPath) return { do: 'host-path', path: hostPath.path, type: hostPath.type ?? '' }
   if (configMap) {
@@ -186,6 +200,9 @@ export const planVolume = (input: PlanInput, volume: Volume): VolumeAction => {
   if (projected) {
     return fileAction(input, volume, 'projected', projected.defaultMode, (projected.sources ?? []).map(projectedSource))
   }
+  if (claimOf(input.pod, volume) !== undefined) return claimAction(input, volume)
+  if (nfs) return nfsAction(input.podDir, volume.name, nfs, nfs.readOnly ?? false)
+  if (csi) throw csiRefusal(csi.driver)
   if (image) return { do: 'image', reference: (image as { readonly reference?: string }).reference ?? '' }
   if (volume['gitRepo']) throw refuse(gitRepoRefusal)
   const kinds = Object.keys(volume).filter(key => key !== 'name' && volume[key] != null)

@@ -21,9 +21,11 @@ const busyTries = 3
 const busyPauseMs = 100
 
 const unmountOne = async ({ mounts, clock, log }: TeardownDeps, { path, fsType }: MountEntry): Promise<void> => {
+  // its server may not answer
+  const isRemote = fsType.startsWith('nfs')
   for (let tries = 1; ; tries++) {
     try {
-      return await mounts.unmount(path)
+      return await mounts.unmount(path, { alone: isRemote })
     } catch (error) {
       if (tries < busyTries) {
         await clock.sleep(busyPauseMs)
@@ -31,7 +33,7 @@ const unmountOne = async ({ mounts, clock, log }: TeardownDeps, { path, fsType }
       }
       // some program of the host still stands in it; it keeps its view, and the pod need not wait for it
       log.warn({ path, fsType, problem: describe(error) }, 'mount is busy, detaching it')
-      return mounts.unmount(path, { lazy: true })
+      return mounts.unmount(path, { lazy: true, force: isRemote })
     }
   }
 }

@@ -42,7 +42,6 @@ export const unsupportedVolumes = {
   persistentVolumeClaim: 'claims are bound by a control plane',
   ephemeral: 'claims are bound by a control plane',
   csi: 'CSI drivers are not supported yet',
-  nfs: 'NFS is not supported yet; mount it on the host and use hostPath',
   iscsi: 'iSCSI is not supported yet; mount it on the host and use hostPath',
   image: 'image volumes are not supported yet',
   gitRepo: 'gitRepo is disabled upstream too; clone in an init container into an emptyDir',
@@ -101,6 +100,14 @@ const hostPathTypes = [
   'BlockDevice',
 ] as const
 
+const csi = strict({
+  driver: text,
+  readOnly: optional(flag),
+  fsType: optional(text),
+  volumeAttributes: optional(textMap),
+  nodePublishSecretRef: optional(strict({ name: optional(text) })),
+})
+
 const volume = strict({
   name: text,
   emptyDir: optional(strict({ medium: optional(text), sizeLimit: optional(quantity) })),
@@ -110,6 +117,10 @@ const volume = strict({
   downwardAPI: optional(strict({ items: optional(array(downwardFile)), defaultMode: optional(int32) })),
   projected: optional(strict({ sources: optional(array(projectedSource)), defaultMode: optional(int32) })),
   ...unsupported,
+  nfs: optional(strict({ server: text, path: text, readOnly: optional(flag) })),
+  // refused, but one that is written right is told why and not what is wrong in it
+  persistentVolumeClaim: optional(strict({ claimName: text, readOnly: optional(flag) })),
+  csi: optional(csi),
 }) satisfies GenericSchema<unknown, Volume>
 
 const dnsConfig = strict({

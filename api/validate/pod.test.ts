@@ -77,10 +77,11 @@ areProblems(t, [
     'a claim',
     volume('persistentVolumeClaim: {claimName: c}'),
     [
-      'spec.volumes[0].persistentVolumeClaim: claims are bound by a control plane; supported are emptyDir, hostPath, configMap, secret, downwardAPI, projected',
+      'spec.volumes[0].persistentVolumeClaim: claims are bound by a control plane; supported are emptyDir, hostPath, configMap, secret, downwardAPI, projected, nfs',
     ],
   ],
-  ['an nfs volume', volume('nfs: {server: a, path: /}'), [/NFS is not supported yet; mount it on the host and use hostPath/]],
+  ['an nfs volume of a relative path', volume('nfs: {server: a, path: b}'), [/nfs.path: "b": want an absolute path/]],
+  ['a CSI volume', volume('csi: {driver: d, volumeAttributes: {a: b}}'), [/CSI drivers are not supported yet/]],
   ['an unknown volume kind', volume('emptydir: {}'), ['spec.volumes[0].emptydir: {}: unknown field; did you mean "emptyDir"?']],
   ['a hostPath that climbs', volume('hostPath: {path: /a/../b}'), [/want a path without '..'/]],
   ['a hostPath type that is none', volume('hostPath: {path: /a, type: Folder}'), [/want one of .*DirectoryOrCreate/]],

@@ -5,7 +5,7 @@ import { check, descendingPath, dnsLabel, noBacksteps, projectedPath, uniqueness
 import { unsupportedVolumes } from './pod-schema.ts'
 import type { Report } from './problem.ts'
 
-const supported = ['emptyDir', 'hostPath', 'configMap', 'secret', 'downwardAPI', 'projected']
+const supported = ['emptyDir', 'hostPath', 'configMap', 'secret', 'downwardAPI', 'projected', 'nfs']
 const isUnsupported = (kind: string): kind is keyof typeof unsupportedVolumes => Object.hasOwn(unsupportedVolumes, kind)
 
 const checkMode = (report: Report, path: string, mode: number | undefined): void => {
@@ -83,7 +83,7 @@ const checkProjected = (
 }
 
 const checkSource = (report: Report, path: string, volume: Volume, containers: readonly string[]): void => {
-  const { emptyDir, hostPath, configMap, secret, downwardAPI, projected } = volume
+  const { emptyDir, hostPath, configMap, secret, downwardAPI, projected, nfs } = volume
   if (emptyDir) {
     const medium = emptyDir.medium ?? ''
     if (!/^(|Memory|HugePages(-\d+(Ki|Mi|Gi))?)$/.test(medium))
@@ -92,6 +92,10 @@ const checkSource = (report: Report, path: string, volume: Volume, containers: r
       report(`${path}.emptyDir.sizeLimit`, emptyDir.sizeLimit, 'want an amount of at least 0')
   }
   if (hostPath) check(report, `${path}.hostPath.path`, hostPath.path, noBacksteps, true)
+  if (nfs) {
+    if (nfs.server === '') report(`${path}.nfs.server`, nfs.server, 'required')
+    if (!nfs.path.startsWith('/')) report(`${path}.nfs.path`, nfs.path, 'want an absolute path')
+  }
   if (configMap) {
     if (!configMap.name) report(`${path}.configMap.name`, configMap.name, 'required')
     checkItems(report, `${path}.configMap.items`, configMap.items, filesOf(report))

@@ -4,6 +4,7 @@ import t from 'tap'
 import { createCluster } from '../support/cluster.ts'
 import { away } from './away.ts'
 import { callers } from './callers.ts'
+import { claims } from './claims.ts'
 import { evicted } from './eviction.ts'
 import { kubectlAsks } from './kubectl.ts'
 import { lab } from './lab.ts'
@@ -11,7 +12,7 @@ import { network } from './network.ts'
 import { podsOfApiserver } from './pods.ts'
 import { refused } from './refused.ts'
 
-const parts = { network, kubectl: kubectlAsks, callers, pods: podsOfApiserver, away, refused, eviction: evicted, lab }
+const parts = { network, kubectl: kubectlAsks, callers, pods: podsOfApiserver, claims, away, refused, eviction: evicted, lab }
 // tap ends a test after 30 s, and the whole file is one to it.
 const longestMs = 900_000
 const wanted = process.env['PARTS']?.split(',') ?? Object.keys(parts)
