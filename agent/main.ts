@@ -20,9 +20,11 @@ import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { ownCommand } from '../host/own-program.ts'
 import { createServiceManager } from '../host/service-manager.ts'
+import { claimSocket } from '../host/unix-socket.ts'
 import { kubeletVersion } from '../host/version.ts'
 import { cleanupProxy, createProxy } from '../proxy/main.ts'
 import { toLocalTraffic, toProxySettings } from '../proxy/settings.ts'
+import { createVanished, noteChange, type Vanished } from '../proxy/vanished.ts'
 import type { Agent } from './agent.ts'
 import { cleanNode, type OthersCleanup } from './clean-node.ts'
 import type { Membership } from './cluster/membership.ts'
@@ -39,7 +41,7 @@ import { createRuntime, evictWhenShort, housekeepingOf, type PodsStart, startPod
 import { readCgroupDriver } from './runtime-facts.ts'
 import type { Self } from './self.ts'
 import { createView } from './server/node-view.ts'
-import { claimSocket, createServer } from './server/server.ts'
+import { createServer } from './server/server.ts'
 import type { Problem } from './server/wire.ts'
 import { createManifestSources, type ManifestSources } from './sources/manifests.ts'
 import { standAside } from './stand-aside.ts'
@@ -266,12 +268,13 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
   const clusterDNS = membership ? config.clusterDNS : clusterDnsOf(config)
   const local = membership ? undefined : await startLocalServices({ config, clusterDNS, manifests, pods: live, exec, clock, log })
   const { services, endpointSlices } = (membership ?? local)!
-  const onForeignChange: OnForeignChange = ({ table, gone, continues }) => {
-    if (!gone.includes('unknown') && !continues) log.warn({ table, gone }, 'somebody else removed rules; they are written anew')
-    if (table === cniTable) network.repair()
+  const vanished = createVanished({ clock, log })
+  const onForeignChange: OnForeignChange = change => {
+    noteChange(vanished, change)
+    if (change.table === cniTable) network.repair()
     else local?.repairNames()
   }
-  const watch = { tables: [cniTable, ...(local ? [dnsTable] : [])], onForeignChange }
+  const watch = { tables: [cniTable, ...(local ? [dnsTable] : [])], onForeignChange, vanished }
   const sources = { services, endpointSlices }
   const routing = createRouting({
     start: () => startProxy(start, sources, watch),
@@ -301,6 +304,7 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
     stop: async () => {
       turns?.()
       await routing.stop()
+      vanished.stop()
       await local?.stop()
     },
   }
@@ -309,6 +313,7 @@ const startServices = async (start: ServicesStart): Promise<RunningServices> => 
 interface TableWatch {
   readonly tables: readonly string[]
   readonly onForeignChange: OnForeignChange
+  readonly vanished: Vanished
 }
 
 type OnForeignChange = (change: ForeignChange) => void
@@ -316,13 +321,13 @@ type OnForeignChange = (change: ForeignChange) => void
 const startProxy = async (
   { config, membership, self, podRanges, log }: ServicesStart,
   sources: { services: Source<Service>; endpointSlices: Source<EndpointSlice> },
-  alsoWatch: TableWatch,
+  { vanished, ...alsoWatch }: TableWatch,
 ) => {
   const asked = config.proxy.config
   const podCIDRs = membership?.podRanges.now ?? standaloneRanges(config)
   const own = { nodeName: config.nodeName, ...sources, clock, log: log.child({ part: 'proxy' }) }
   const proxy = await createProxy({
-    ...{ ...own, mode: asked.mode, ipvs: asked.ipvs, exec, alsoWatch },
+    ...{ ...own, mode: asked.mode, ipvs: asked.ipvs, exec, alsoWatch, vanished },
     settings: toProxySettings(asked, { nodeIPs: self.addresses(), podCIDRs }),
   })
   void podRanges.then(ranges => proxy.setNode({ localTraffic: toLocalTraffic(asked, ranges) }))

@@ -16,6 +16,8 @@ export interface BenchClusterOptions {
   readonly images: readonly string[]
   /** More flags of the apiserver. */
   readonly apiserverFlags?: readonly string[]
+  /** The mode of Services on both nodes; nftables when it is not given. */
+  readonly serviceMode?: string
 }
 
 // What an administrator applies once: nodes may see Services, their endpoints and the other nodes.
@@ -35,7 +37,11 @@ export const tell = (node: ClusterNode, measured: object): void => {
 export const pause = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
 
 /** Starts all of it; both nodes are Ready and their pods reach each other. NODELET names another program than a release of this tree. */
-export const createBenchCluster = async ({ images, apiserverFlags = [] }: BenchClusterOptions): Promise<BenchCluster> => {
+export const createBenchCluster = async ({
+  images,
+  apiserverFlags = [],
+  serviceMode,
+}: BenchClusterOptions): Promise<BenchCluster> => {
   const undo: (() => Promise<void>)[] = []
   const close = async () => {
     for (const it of undo.reverse()) await it()
@@ -57,6 +63,7 @@ export const createBenchCluster = async ({ images, apiserverFlags = [] }: BenchC
         host: 11 + nodes.length,
         images,
         ...(program && { nodelet: program }),
+        ...(serviceMode && { serviceMode }),
       })
       undo.push(node.close)
       nodes.push(node)

@@ -1,8 +1,8 @@
 // nodelet diff: what the kernel holds of Services against what it should. Exit code 0 when they are the same, 1 when they differ.
-// The daemon lists its tables for it, which takes seconds when there is much; this file prints the outcome.
+// Whoever routes Services lists its tables for it, which takes seconds when there is much; this file prints the outcome.
 import type { Diff, Difference } from '../agent/server/wire.ts'
 import { type Output, parse, processOutput, runCommand, UsageError } from './command.ts'
-import { createDaemon } from './socket.ts'
+import { askRouter } from './socket.ts'
 
 export const usage = 'nodelet diff [-o json]'
 
@@ -37,9 +37,8 @@ export const run = (argv: readonly string[], output: Output = processOutput): Pr
     if (positionals.length > 0) throw new UsageError('diff takes no names: it compares everything')
     if (values.output !== undefined && values.output !== 'json')
       throw new UsageError(`unknown output format "${values.output}", json is wanted`)
-    const daemon = createDaemon(values.socket)
     if (values.output !== 'json') output.err('Listing what the kernel holds: this takes seconds when there are many Services.\n')
-    const diff = await daemon.json<Diff>('/v1/diff')
+    const diff = await askRouter(values.socket, daemon => daemon.json<Diff>('/v1/diff'))
     output.out(values.output === 'json' ? `${JSON.stringify(diff, null, 4)}\n` : toText(diff))
     return diff.same ? 0 : 1
   })

@@ -4,9 +4,11 @@ import { type IncomingMessage, type RequestOptions, request } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { json, text } from 'node:stream/consumers'
 import type { ErrorBody } from '../agent/server/wire.ts'
-import { Fault, type FaultCode, faultCodes } from '../host/fault.ts'
+import { Fault, type FaultCode, faultCodes, isFault } from '../host/fault.ts'
 
 export const defaultSocket = '/run/nodelet/nodelet.sock'
+/** Where a `nodelet proxy` listens that was told nothing. */
+export const proxySocket = '/run/nodelet/proxy.sock'
 
 export interface Daemon {
   /** @throws Fault with the daemon's own code and message, or `io` when no daemon answers; so do the others */
@@ -42,6 +44,34 @@ export const createDaemon = (socketPath: string = process.env['NODELET_SOCKET'] 
       if (socket === undefined) throw await toRefusal(response)
       return { socket, head }
     },
+  }
+}
+
+/**
+ * Asks whoever routes Services: the daemon, or a `nodelet proxy` where there is none or it leaves Services to others.
+ * @param socketPath --socket; then, and with $NODELET_SOCKET, nobody else is asked
+ * @param otherwise the sockets to be asked, in this order
+ * @throws Fault of the first that was asked, when no other one answers
+ */
+export const askRouter = async <T>(
+  socketPath: string | undefined,
+  ask: (daemon: Daemon) => Promise<T>,
+  otherwise: readonly string[] = [defaultSocket, proxySocket],
+): Promise<T> => {
+  const named = socketPath ?? process.env['NODELET_SOCKET']
+  const [first, ...others] = named === undefined ? otherwise : [named]
+  const leavesIt = (error: unknown) => isFault(error, 'io') || isFault(error, 'unsupported')
+  try {
+    return await ask(createDaemon(first))
+  } catch (error) {
+    if (!leavesIt(error)) throw error
+    for (const other of others)
+      try {
+        return await ask(createDaemon(other))
+      } catch (refusal) {
+        if (!leavesIt(refusal)) throw refusal
+      }
+    throw error
   }
 }
 

@@ -1,7 +1,7 @@
 // nodelet trace: the way of a packet to a Service, what the kernel holds of it, and whether that is what it should be.
-// The daemon works it out and puts it into words (proxy/trace.ts, proxy/trace-text.ts).
+// Whoever routes Services works it out and puts it into words (proxy/trace.ts, proxy/trace-text.ts).
 import { type Output, parse, podOptions, processOutput, runCommand, UsageError } from './command.ts'
-import { createDaemon } from './socket.ts'
+import { askRouter } from './socket.ts'
 
 export const usage = 'nodelet trace SERVICE|IP:PORT [--from POD|IP] [--proto tcp|udp|sctp] [-n NAMESPACE] [-o json]'
 
@@ -27,9 +27,9 @@ export const run = (argv: readonly string[], output: Output = processOutput): Pr
     const query = new URLSearchParams({ target, namespace })
     if (from !== undefined) query.set('from', from)
     if (proto !== undefined) query.set('protocol', proto)
-    const daemon = createDaemon(values.socket)
     const path = `/v1/trace?${query}`
-    if (values.output === 'json') output.out(`${JSON.stringify(await daemon.json(path), null, 4)}\n`)
-    else output.out(await daemon.text(path))
+    const isJson = values.output === 'json'
+    const found = await askRouter(values.socket, async daemon => (isJson ? daemon.json(path) : daemon.text(path)))
+    output.out(isJson ? `${JSON.stringify(found, null, 4)}\n` : String(found))
     return 0
   })

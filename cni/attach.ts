@@ -31,7 +31,9 @@ const forgetFlows = async (deps: CniDeps, attachment: Attachment, gone: boolean)
     const local = gone || !isOnAll ? new Set<string>() : await localAddresses(deps)
     const stale: Flow[] = []
     for (const port of ports)
-      stale.push(...staleFlows(await conntrack.list(port.family, port.protocol, port.hostPort), port, { gone, local }))
+      stale.push(
+        ...staleFlows(await conntrack.list(port.family, port.protocol, { toPort: port.hostPort }), port, { gone, local }),
+      )
     await conntrack.remove(stale)
   } catch (error) {
     deps.log.warn({ err: error, hostLink: attachment.hostLink }, 'stale flows of hostPorts could not be removed')

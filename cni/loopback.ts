@@ -15,13 +15,22 @@ const result = (netns: string): CniResult => ({
   routes: [],
 })
 
+interface LoopbackDeps {
+  readonly link: Link
+  /** Whether whoever passes the call on has brought it up already. */
+  readonly isUp: boolean
+}
+
+const bringUp = (link: Link, netns: string): Promise<void> =>
+  link.batch(['link set dev lo up'], { netns }).catch((cause: unknown) => {
+    if (!isFault(cause, 'not-found')) throw cause
+    throw new CniFault(cniCodes.unknownContainer, 'not-found', `network namespace ${netns} is not there`, { cause })
+  })
+
 /** Answers a call to the plugin type `loopback`; taking it down again is left to the namespace's own end. */
-export const loopback = async ({ link }: { readonly link: Link }, conf: NetworkConf, target: Target): Promise<CniReply> => {
+export const loopback = async ({ link, isUp }: LoopbackDeps, conf: NetworkConf, target: Target): Promise<CniReply> => {
   if (target.verb === 'ADD') {
-    await link.batch(['link set dev lo up'], { netns: target.netns }).catch((cause: unknown) => {
-      if (!isFault(cause, 'not-found')) throw cause
-      throw new CniFault(cniCodes.unknownContainer, 'not-found', `network namespace ${target.netns} is not there`, { cause })
-    })
+    if (!isUp) await bringUp(link, target.netns)
     return { exitCode: 0, stdout: formatResult(result(target.netns), conf.cniVersion) }
   }
   if (target.verb === 'CHECK') {

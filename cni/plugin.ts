@@ -15,6 +15,7 @@ import {
   cniCodes,
   errorReply,
   formatResult,
+  loopbackUp,
   parseTarget,
   supportedVersions,
   type Target,
@@ -119,7 +120,8 @@ export const createCni = (deps: CniDeps, dataDir: string = defaultDataDir): Cni 
     const target = parseTarget(env)
     if (target.verb === 'VERSION') return versionReply(spoken(stdin))
     const conf = parseConf(stdin)
-    return conf.type === 'loopback' ? loopback(deps, conf, target) : verbs[target.verb](conf, target)
+    if (conf.type !== 'loopback') return verbs[target.verb](conf, target)
+    return loopback({ link: deps.link, isUp: env[loopbackUp] !== undefined }, conf, target)
   }
   const call = async (request: CniRequest): Promise<CniReply> => {
     try {

@@ -13,6 +13,9 @@ export interface CniRequest {
   readonly stdin: string
 }
 
+/** A variable that our own executable adds to an ADD of `loopback` when it has brought the interface up itself. */
+export const loopbackUp = 'CNI_NODELET_LOOPBACK_UP'
+
 /** What the plugin prints and its exit code. */
 export interface CniReply {
   readonly exitCode: number

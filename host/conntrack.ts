@@ -23,12 +23,20 @@ export interface Flow {
   readonly answeredByPort: number
 }
 
+/** Which flows of a protocol. */
+export interface Only {
+  /** Sent to this port. */
+  readonly toPort?: number
+  /** Of TCP: nobody has answered the first packet yet. */
+  readonly unanswered?: true
+}
+
 export interface Conntrack {
   /**
-   * All flows of one protocol, or those that were sent to one port.
+   * All flows of one protocol, or some of them.
    * @throws Fault `command` when conntrack cannot be run
    */
-  list(family: FlowFamily, protocol: FlowProtocol, toPort?: number): Promise<readonly Flow[]>
+  list(family: FlowFamily, protocol: FlowProtocol, only?: Only): Promise<readonly Flow[]>
   /** Removes these flows by one process; those that have ended meanwhile do not matter. @throws Fault `command` */
   remove(flows: readonly Flow[]): Promise<void>
 }
@@ -77,9 +85,10 @@ const toRemoval = ({ family, protocol, from, fromPort, to, toPort }: Flow): stri
 
 /** Talks to conntrack through the given exec. */
 export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
-  list: async (family, protocol, toPort) => {
+  list: async (family, protocol, { toPort, unanswered } = {}) => {
     const port = toPort === undefined ? [] : ['--orig-port-dst', String(toPort)]
-    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase(), ...port]
+    const state = unanswered ? ['--state', 'SYN_SENT'] : []
+    const argv = ['conntrack', '-L', '-f', familyName[family], '-p', protocol.toLowerCase(), ...port, ...state]
     const { exitCode, stdout, stderr } = await exec.try(argv)
     if (exitCode !== 0) throw new Fault('command', `${argv.join(' ')}: ${stderr.trim()}`)
     return stdout.split('\n').flatMap(text => parseFlow(text, family, protocol) ?? [])

@@ -51,6 +51,7 @@ t.test('what is refused is told in the words of the program', async t => {
     )
     t.ok(isFault(fault, 'kernel-refused'))
     t.match(fault.message, busy)
+    t.equal(fault.retry, 'now', 'and the lock is free again soon')
   }
 })
 

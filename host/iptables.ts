@@ -15,7 +15,8 @@ export interface Iptables {
   readonly variant: 'nft' | 'legacy'
   /**
    * Applies a text of `iptables-restore --noflush`: chains that it names (`:NAME - [0:0]`) are emptied first, others stay.
-   * @throws Fault `kernel-refused` with what the program said; tables of the text before the one refused may have been changed
+   * @throws Fault `kernel-refused` with what the program said, to be tried again at once when the lock was taken all the time; tables of
+   * the text before the one refused may have been changed
    */
   restore(text: string): Promise<void>
   /**
@@ -39,8 +40,12 @@ const timeoutMs = 120_000
 const accept = (program: string, { exitCode, stdout, stderr }: RunResult): string => {
   if (exitCode === 0) return stdout
   const said = stderr.trim().split('\n').slice(0, 12).join('\n').slice(0, 2_000)
-  throw new Fault('kernel-refused', `${program}: ${said || `exit code ${exitCode}`}`)
+  const retry = isLockHeld(said) ? 'now' : 'backoff'
+  throw new Fault('kernel-refused', `${program}: ${said || `exit code ${exitCode}`}`, { retry })
 }
+
+/** Somebody else has the lock: that ends by itself, and says nothing of what the kernel can do. */
+const isLockHeld = (said: string): boolean => /holding the xtables lock/.test(said)
 
 const quoted = (word: string): string => (/\s/.test(word) ? `"${word}"` : word)
 

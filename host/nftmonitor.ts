@@ -38,22 +38,12 @@ export interface ForeignChange {
   readonly table: string
   /** What went: `table`, `chain services`, `rule services`, `element endpoints`; or `unknown` when reports were lost. */
   readonly gone: readonly string[]
-  /** More of what was told last: nothing of ours has been written to the table in between. */
-  readonly continues: boolean
 }
 
-// Reports of one foreign transaction come line by line: they are told when no more have come for a moment, and while they go on for
-// long, as those of a large ruleset do, again and again.
-const quietMs = 20
-const longestMs = 200
-// What comes later is another story, even if nobody has repaired the last one.
-const forgottenMs = 5_000
-
-interface Gathered {
-  readonly gone: Set<string>
-  readonly since: number
-  readonly timer: Timer
-}
+// Reports of one foreign transaction come line by line: they are told as one change.
+const gatherMs = 20
+/** After a large load of our own, of which reports were lost, what comes without a pause as long as this is still its own. */
+const quietMs = 500
 
 /** One deletion that the kernel reports. */
 export interface Deletion {
@@ -89,49 +79,45 @@ export const watchTables = (
 ): Resident => {
   const { clock, log } = deps
   const signing = new Set<string>()
-  const gathered = new Map<string, Gathered>()
-  /** When something of a table was told last that our own next transaction has not followed. */
-  const openSince = new Map<string, number>()
+  const gathered = new Map<string, Set<string>>()
+  let timer: Timer | undefined
 
-  const tell = (table: string, gone: ReadonlySet<string>) => {
-    gathered.delete(table)
-    const now = clock.monotonic()
-    const continues = now - (openSince.get(table) ?? Number.NEGATIVE_INFINITY) < forgottenMs
-    openSince.set(table, now)
-    onForeignChange({ table, gone: [...gone], continues })
+  const flush = () => {
+    timer = undefined
+    const all = [...gathered]
+    gathered.clear()
+    for (const [table, gone] of all) onForeignChange({ table, gone: [...gone] })
   }
   const report = (table: string, what: string) => {
-    const before = gathered.get(table)
-    before?.timer.cancel()
-    const { gone, since } = before ?? { gone: new Set<string>(), since: clock.monotonic() }
-    gone.add(what)
-    const timer = clock.after(Math.max(0, Math.min(quietMs, since + longestMs - clock.monotonic())), () => tell(table, gone))
-    gathered.set(table, { gone, since, timer })
+    const gone = gathered.get(table) ?? new Set()
+    gathered.set(table, gone.add(what))
+    timer ??= clock.after(gatherMs, flush)
   }
-  /** The monitor tells things in their order: what is gathered went before, and what goes from now on is another change. */
-  const beginOwn = (table: string) => {
-    signing.add(table)
-    const before = gathered.get(table)
-    before?.timer.cancel()
-    if (before !== undefined) tell(table, before.gone)
-    openSince.delete(table)
+  let lastLine = 0
+  let overrun: Timer | undefined
+  /** The end of our own load may be among what was lost. */
+  const whenQuiet = () => {
+    overrun = undefined
+    if (clock.monotonic() - lastLine < quietMs) overrun = clock.after(quietMs, whenQuiet)
+    else signing.clear()
+  }
+  const onLost = (line: string) => {
+    const busy = signing.size > 0
+    log.warn({ line, busy }, 'reports of nftables changes were lost')
+    if (busy) overrun ??= clock.after(quietMs, whenQuiet)
+    else for (const table of tables) report(table, 'unknown')
   }
   const onLine = (line: string) => {
+    if (overrun !== undefined) lastLine = clock.monotonic()
     // The kernel's buffer ran over: what is between is unknown. Our own large loads do that too, when the child is slow.
-    if (line.startsWith('# ERROR')) {
-      const busy = signing.size > 0
-      signing.clear()
-      log.warn({ line, busy }, 'reports of nftables changes were lost')
-      if (!busy) for (const table of tables) report(table, 'unknown')
-      return
-    }
+    if (line.startsWith('# ERROR')) return onLost(line)
     const found = /^delete (table|chain|rule|set|map|element|flowtable|object) (\S+ \S+)(?: (\S+))?(?: \{ (\S+))?/.exec(line)
     if (found === null) return
     const [, kind = '', table = '', name = '', key] = found
     if (!tables.includes(table)) return
     const deletion: Deletion = { table, kind, name, key }
     const sign = [signBySet, ...signs].map(told => told(deletion)).find(one => one !== undefined)
-    if (sign === 'begin') beginOwn(table)
+    if (sign === 'begin') signing.add(table)
     else if (sign === 'end') signing.delete(table)
     else if (
       !signing.has(table) &&
@@ -157,7 +143,8 @@ export const watchTables = (
       return monitor.restarts
     },
     stop: () => {
-      for (const { timer } of gathered.values()) timer.cancel()
+      timer?.cancel()
+      overrun?.cancel()
       monitor.stop()
     },
   }

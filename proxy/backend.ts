@@ -12,6 +12,12 @@ export interface ApplyCount {
   readonly operations: number
 }
 
+/** Rules of one table: all that stand, and those that the last sync wrote. */
+export interface RuleCount {
+  readonly total: number
+  readonly last: number
+}
+
 export interface Backend {
   readonly name: string
   readonly family: IPFamily
@@ -22,6 +28,8 @@ export interface Backend {
    * holds it against the whole book. Neither writes, nor holds up a sync.
    */
   readonly inspector?: Inspector
+  /** Rules by the name of their table, for metrics; empty before the first sync. Only where a mode's rules grow with the Services. */
+  readonly rules?: () => Readonly<Record<string, RuleCount>>
   /**
    * Brings the kernel from what was applied last to these changes. Needs a `full` that succeeded before it.
    * @throws Fault `kernel-refused`; what the kernel holds is then as before, and `full` must come next

@@ -21,7 +21,7 @@ const outside = '198.51.100.7'
 const alive = setInterval(() => undefined, 1_000)
 t.teardown(() => clearInterval(alive))
 
-const start = () => {
+const start = ({ mostPorts }: { readonly mostPorts?: number } = {}) => {
   const nft = fakeNft(node.ips)
   const lines: string[] = []
   const services = createStore<Service>()
@@ -32,6 +32,7 @@ const start = () => {
   const settings = { ...defaultSettings, nodeIPs: node.ips }
   const proxier = createProxier({
     ...{ services, endpointSlices, node, clock, slices },
+    ...(mostPorts !== undefined && { mostPorts }),
     backends: [createNftBackend({ nft, words: ip, settings: () => settings, slices })],
     conntrack: { list: async () => [], remove: async () => undefined },
     log: createLog({ verbosity: 2, human: false, write: line => lines.push(line) }),
@@ -107,6 +108,26 @@ t.test('a Service of 65,535 ports is routed, and so are the others', async t2 =>
   t2.equal(send('10.96.0.1', 80), '10.244.1.1:8080')
   t2.equal(nft.applied.length, 27, 'in bounded transactions')
 })
+
+t.test(
+  'where a mode routes fewer ports, a Service with more is told of and keeps what it had, and the others are routed',
+  async t2 => {
+    const { services, endpointSlices, proxier, send, lines } = start({ mostPorts: 2 })
+    const ports = [1, 2, 3].map(port => ({ name: `p${port}`, port }))
+    services.put(service('many', '10.96.0.2', '', { ports: ports.slice(0, 2) }))
+    endpointSlices.put(slice('many', ['10.244.1.2'], ports))
+    await proxier.settled()
+    services.put(service('many', '10.96.0.2', '', { ports }))
+    services.put(service('web', '10.96.0.1', ''))
+    endpointSlices.put(slice('web', ['10.244.1.1']))
+    await proxier.settled()
+    t2.same([send('10.96.0.2', 2), send('10.96.0.1', 80)], ['10.244.1.2:2', '10.244.1.1:8080'])
+    t2.not(send('10.96.0.2', 3), '10.244.1.2:3')
+    const told = lines.filter(line => line.includes('default/many'))
+    t2.equal(told.length, 1, 'one line of the log')
+    t2.match(told[0], /cannot be routed as it stands: it has 3 ports: this mode routes 2 of one Service, nftables all of them/)
+  },
+)
 
 t.test('names of every legal character are names like others', async t2 => {
   const { services, endpointSlices, proxier, send } = start()

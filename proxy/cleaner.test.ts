@@ -60,7 +60,7 @@ t.test('the first cleaning looks at everything, the next ones at what changed', 
   t.equal(cleaner.removed('IPv4'), 2)
   state.flows.push(flow('10.96.0.1', '10.1.0.1'))
   await clean()
-  t.same(state.lists, ['IPv4 UDP'], 'without a change nobody asks')
+  t.same(state.lists, ['IPv4 TCP', 'IPv6 TCP', 'IPv4 UDP'], 'without a change nobody asks')
   cleaner.note([change(frontend(['10.1.0.2']), undefined)])
   await clean()
   t.same(answered(), ['10.1.0.1'], 'what the change did not concern stays')
@@ -68,10 +68,36 @@ t.test('the first cleaning looks at everything, the next ones at what changed', 
   t.equal(cleaner.removed('IPv6'), 0)
 })
 
-t.test('TCP alone asks nobody', async t => {
-  const { cleaner, state, clean } = await setUp([frontend([], { protocol: 'TCP' })])
+const tcp = (to: readonly string[], more: Partial<Frontend> = {}) =>
+  frontend([], {
+    protocol: 'TCP',
+    lane: { to: to.map(ip => ({ ip, port: 5353, local: false })), otherwise: 'reject' },
+    ...more,
+  })
+
+t.test('of TCP, what was begun while nothing sent it on: once, not at a change', async t => {
+  const { cleaner, state, clean, answered } = await setUp([tcp(['10.1.0.1']), tcp([], { ip: '10.96.0.2' })])
+  const tcpFlow = (to: string, answeredBy: string) => flow(to, answeredBy, { protocol: 'TCP' })
+  state.flows = [tcpFlow('10.96.0.1', '10.96.0.1'), tcpFlow('10.96.0.1', '10.1.0.9'), tcpFlow('10.96.0.2', '10.96.0.2')]
   await clean()
-  cleaner.note([change(frontend([], { protocol: 'TCP' }), undefined)])
+  t.same(answered(), ['10.1.0.9', '10.96.0.2'], 'one that is on its way, and one that nobody would answer now, stay')
+  t.same(cleaner.removed('IPv4'), 1)
+  state.lists.length = 0
+  cleaner.note([change(tcp(['10.1.0.1']), undefined)])
+  await clean()
+  t.same(state.lists, [])
+})
+
+t.test('when rules were missing everything is looked at again, as soon as they stand', async t => {
+  const { cleaner, state, clean, answered } = await setUp([frontend(['10.1.0.2']), tcp(['10.1.0.2'])])
+  await clean()
+  state.flows = [flow('10.96.0.1', '10.96.0.1'), flow('10.96.0.1', '10.96.0.1', { protocol: 'TCP' })]
+  cleaner.doubt('IPv4')
+  await clean(['IPv6'])
+  t.equal(answered().length, 2, 'they would begin the same way again')
+  await clean()
+  t.same(answered(), [])
+  state.lists.length = 0
   await clean()
   t.same(state.lists, [])
 })
@@ -104,6 +130,7 @@ t.test('a failure is said once, waits, and is made good', async t => {
   state.flows = [flow('10.96.0.1', '10.1.0.1')]
   state.broken = true
   cleaner.note([change(frontend(['10.1.0.1']), undefined)])
+  state.lists.length = 0
   await clean()
   await clean()
   t.equal(state.lists.length, 1, 'not at every change')

@@ -1,6 +1,7 @@
 // What the kernel should hold: judges Services by the model, settles who owns an address, and keeps what has not been written yet.
 // No I/O. A Service that cannot be judged is logged and keeps what it had; the others go on.
 import type { IPFamily } from '../api/types.ts'
+import { describe, Fault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import type { ServiceChange } from './changes.ts'
 import { createClaims, type FrontendChange } from './claims.ts'
@@ -17,8 +18,15 @@ export interface Desired {
   readonly services: number
 }
 
+export interface DesiredDeps {
+  readonly families: readonly IPFamily[]
+  readonly log: Log
+  /** Of one Service; one that has more is not routed. */
+  readonly mostPorts: number
+}
+
 /** Nothing is desired at first. */
-export const createDesired = (families: readonly IPFamily[], log: Log): Desired => {
+export const createDesired = ({ families, log, mostPorts }: DesiredDeps): Desired => {
   const claims = createClaims()
   const pending = new Map<IPFamily, Map<string, FrontendChange>>(families.map(family => [family, new Map()]))
 
@@ -31,13 +39,19 @@ export const createDesired = (families: readonly IPFamily[], log: Log): Desired 
   return {
     judge: ({ key, after: { service, slices } }, node) => {
       try {
+        const count = service?.spec.ports?.length ?? 0
+        if (count > mostPorts)
+          throw new Fault(
+            'unsupported',
+            `it has ${count} ports: this mode routes ${mostPorts} of one Service, nftables all of them`,
+          )
         const frontends = service === undefined ? [] : families.flatMap(family => toFrontends(service, slices, family, node))
         const { changes, conflicts } = claims.set(key, frontends)
         for (const conflict of conflicts) log.warn(conflict, 'two Services claim one address and port; the older one has it')
         for (const change of changes) note(change)
         return changes
       } catch (error) {
-        log.error({ err: error, service: key }, 'this Service cannot be routed as it stands')
+        log.error({ err: error, service: key }, `this Service cannot be routed as it stands: ${describe(error)}`)
         return []
       }
     },

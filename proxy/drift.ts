@@ -1,10 +1,10 @@
-// What to do when somebody else removed rules of ours: write them anew at once, count it, and say what vanished.
-// Watching is host/nftmonitor.ts's, writing is the proxier's; this file only joins the two.
+// What to do when somebody else removed rules of ours from nftables: write them anew at once, count it, and say what vanished.
+// Watching is host/nftmonitor.ts's, writing is the proxier's, telling is vanished.ts's; this file only joins the three.
 import type { IPFamily } from '../api/types.ts'
-import type { Log } from '../host/log.ts'
 import type { ForeignChange } from '../host/nftmonitor.ts'
 import { memoryPrefix } from './nftables/chains.ts'
 import { tableName } from './nftables/words.ts'
+import { type Losses, noteChange } from './vanished.ts'
 
 /** The tables that the proxy's monitor watches, as `family name`. */
 export const proxyTables: readonly string[] = [`ip ${tableName}`, `ip6 ${tableName}`]
@@ -16,31 +16,17 @@ const familyOf: Readonly<Record<string, IPFamily>> = { [`ip ${tableName}`]: 'IPv
 
 export interface Drift {
   onForeignChange(change: ForeignChange): void
-  /** How often somebody else took something of ours away. */
-  readonly count: number
 }
-
-// A log line names what vanished, but not a thousand elements.
-const named = 20
 
 /** Repairs by a full sync of the family that was touched. */
-export const createDrift = (deps: { resync: (reason: string, family: IPFamily) => void; log: Log }): Drift => {
-  let count = 0
-  return {
-    get count() {
-      return count
-    },
-    onForeignChange: ({ table, gone, continues }) => {
-      const family = familyOf[table]
-      if (family === undefined) return
-      if (!gone.includes('unknown') && !continues) {
-        count += 1
-        deps.log.warn(
-          { table, gone: gone.slice(0, named), pieces: gone.length },
-          'somebody else removed rules; they are written anew',
-        )
-      }
-      deps.resync('rules were removed by somebody else', family)
-    },
-  }
-}
+export const createDrift = (deps: {
+  resync: (reason: string, family: IPFamily) => void
+  losses: Pick<Losses, 'note'>
+}): Drift => ({
+  onForeignChange: change => {
+    const family = familyOf[change.table]
+    if (family === undefined) return
+    noteChange(deps.losses, change)
+    deps.resync('rules were removed by somebody else', family)
+  },
+})

@@ -1,4 +1,5 @@
-// Which tracked flows have become wrong by a change of Services: pure. UDP and SCTP only, since a TCP client notices by itself.
+// Which tracked flows have become wrong by a change of Services: pure. UDP and SCTP, since a TCP client notices by itself; of TCP only what
+// was begun while nothing sent it on, for its client asks again and again by the same flow.
 // Follows kube-proxy's rule: a flow to a Service whose endpoint no longer serves is removed; policies, topology and termination do not
 // end a flow. Beyond it: Services that are deleted or emptied, node ports that move, and flows from before the Service was there.
 import type { Flow } from '../host/conntrack.ts'
@@ -65,6 +66,21 @@ export const staleFlows = (flows: readonly Flow[], rules: readonly FlowRule[], n
     return [...own, ...(isLoopback(flow.to) ? ofPort.filter(({ gone }) => 'these' in gone && !isPlain(flow)) : ofPort)]
   }
   return flows.filter(flow => find(flow).some(rule => isStale(flow, rule)))
+}
+
+/**
+ * Connections that nobody has answered yet and nobody sent on, though a frontend would do so now: the kernel goes on as the flow began.
+ * Node ports are left out: a node answers at its own address, and a client that was refused begins anew.
+ */
+export const begunInVain = (unanswered: readonly Flow[], frontends: () => Iterable<Frontend>): readonly Flow[] => {
+  const plain = unanswered.filter(isPlain)
+  if (plain.length === 0) return []
+  const asked = Map.groupBy(plain, flow => frontendKey({ ...flow, ip: flow.to, port: flow.toPort }))
+  const found: Flow[] = []
+  for (const frontend of frontends())
+    if (frontend.lane.to.length > 0 || (frontend.inside?.to.length ?? 0) > 0)
+      found.push(...(asked.get(frontendKey(frontend)) ?? []))
+  return found
 }
 
 /** Nobody sent it on to another address. */

@@ -22,6 +22,7 @@ import { createProxier, type Proxier, type ProxierStatus, type Round, type Stran
 import { defaultSettings, type LocalTraffic, type ProxySettings, servesLoopback, servingAddresses } from './settings.ts'
 import { prepareSysctls } from './sysctls.ts'
 import type { TraceQuery } from './trace-types.ts'
+import { createVanished, type Vanished } from './vanished.ts'
 
 export interface ProxyDeps {
   readonly services: Source<Service>
@@ -37,6 +38,8 @@ export interface ProxyDeps {
   readonly settings?: Partial<ProxySettings>
   /** Further tables for the proxy's watch, so that one child serves all: the pod network's. */
   readonly alsoWatch?: AlsoWatch
+  /** Where is told what somebody else took away, also of those tables: a flush of all is one line then. Whoever gives it stops it. */
+  readonly vanished?: Vanished
   readonly exec: Exec
   readonly clock: Clock
   readonly log: Log
@@ -113,15 +116,18 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     clock,
     log,
     slices,
+    ...(mode.mostPorts !== undefined && { mostPorts: mode.mostPorts }),
     onRound: round => {
       for (const follower of followers) follower(round)
     },
     ...(deps.onSynced && { onSynced: deps.onSynced }),
   })
+  const vanished = deps.vanished ?? createVanished({ clock, log })
   const watch = mode.watch({
     resync: proxier.resync,
     stands: family => proxier.status().synced && proxier.status().due[family] === undefined,
     also: deps.alsoWatch,
+    vanished,
   })
 
   let stopped = false
@@ -164,6 +170,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
     stop: async () => {
       stopped = true
       watch.stop()
+      if (deps.vanished === undefined) vanished.stop()
       await proxier.stop()
       await handedOver
     },

@@ -8,6 +8,7 @@ import type { Slices } from '../host/loop.ts'
 import type { ForeignChange } from '../host/nftmonitor.ts'
 import type { Backend } from './backend.ts'
 import type { ProxySettings } from './settings.ts'
+import type { Vanished } from './vanished.ts'
 
 export interface ModeDeps {
   readonly exec: Exec
@@ -33,10 +34,14 @@ export interface WatchDeps {
   /** Whether the rules of a family should all stand at this moment. */
   readonly stands: (family: IPFamily) => boolean
   readonly also: AlsoWatch | undefined
+  /** Where is told what somebody else took away. */
+  readonly vanished: Vanished
 }
 
 export interface Mode {
   readonly families: readonly IPFamily[]
+  /** Ports of one Service at most, where more would hold up all others for too long. */
+  readonly mostPorts?: number
   backends(deps: { readonly settings: () => ProxySettings; readonly slices: Slices }): readonly Backend[]
   watch(deps: WatchDeps): ModeWatch
 }

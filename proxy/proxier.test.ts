@@ -10,6 +10,7 @@ import { service, slice } from './backend.contract.ts'
 import type { Backend } from './backend.ts'
 import { createDrift } from './drift.ts'
 import { createProxier, type SyncReport } from './proxier.ts'
+import { createLosses, createVanished } from './vanished.ts'
 
 const ready = { ready: true }
 
@@ -151,17 +152,15 @@ t.test('drift makes the family that was touched whole again, and is counted', as
   const one = start()
   one.sync()
   await settle(one)
-  const drift = createDrift({ resync: one.proxier.resync, log: silentLog })
-  drift.onForeignChange({ table: 'ip nodelet-proxy', gone: ['table'], continues: false })
-  drift.onForeignChange({ table: 'ip other', gone: ['table'], continues: false })
+  const losses = createLosses(createVanished({ clock: one.clock, log: silentLog }))
+  const drift = createDrift({ resync: one.proxier.resync, losses })
+  drift.onForeignChange({ table: 'ip nodelet-proxy', gone: ['table'] })
+  drift.onForeignChange({ table: 'ip other', gone: ['table'] })
   t2.same(await settle(one), ['IPv4 all 0'])
-  t2.equal(drift.count, 1)
-  drift.onForeignChange({ table: 'ip6 nodelet-proxy', gone: ['unknown'], continues: false })
+  t2.equal(losses.count, 1)
+  drift.onForeignChange({ table: 'ip6 nodelet-proxy', gone: ['unknown'] })
   t2.same(await settle(one), ['IPv6 all 0'], 'so does not knowing what happened')
-  t2.equal(drift.count, 1, 'which is not counted')
-  drift.onForeignChange({ table: 'ip nodelet-proxy', gone: ['chain services'], continues: true })
-  t2.same(await settle(one), ['IPv4 all 0'], 'so does more of the same')
-  t2.equal(drift.count, 1, 'which has been counted')
+  t2.equal(losses.count, 1, 'which is not counted')
 })
 
 t.test('once stopped, nothing is written any more', async t2 => {

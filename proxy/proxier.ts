@@ -7,7 +7,7 @@ import type { Clock, Millis } from '../host/clock.ts'
 import type { Conntrack } from '../host/conntrack.ts'
 import type { Log } from '../host/log.ts'
 import type { Slices } from '../host/loop.ts'
-import type { ApplyCount, Backend } from './backend.ts'
+import type { ApplyCount, Backend, RuleCount } from './backend.ts'
 import { createChanges, type PendingChanges, type ServiceChange } from './changes.ts'
 import { createCleaner } from './cleaner.ts'
 import { createDesired } from './desired.ts'
@@ -50,6 +50,8 @@ export interface FamilyStatus extends FamilyProgress {
   /** Of them those that wrote changes and not everything. */
   readonly partialFailures: number
   readonly staleFlowsRemoved: number
+  /** Rules by table; empty in modes that do not count them. */
+  readonly rules: Readonly<Record<string, RuleCount>>
 }
 
 export interface ProxierStatus {
@@ -94,6 +96,8 @@ export interface ProxierDeps {
   readonly clock: Clock
   readonly log: Log
   readonly slices: Slices
+  /** Of one Service, where the mode has a limit; one that has more is told of and not routed. */
+  readonly mostPorts?: number
   /** The shortest time between two syncs; default 2 ms. */
   readonly minGapMs?: number
   readonly onSynced?: (report: SyncReport) => void
@@ -119,7 +123,7 @@ const toStranded = (frontends: Iterable<Frontend>): Stranded => {
 export const createProxier = (deps: ProxierDeps): Proxier => {
   const { backends, clock, log, slices, minGapMs = 2 } = deps
   const families = backends.map(({ family }) => family)
-  const desired = createDesired(families, log)
+  const desired = createDesired({ families, log, mostPorts: deps.mostPorts ?? Number.POSITIVE_INFINITY })
   const cleaner = createCleaner({
     conntrack: deps.conntrack,
     nodeAddresses: () => deps.nodeAddresses?.() ?? node.ips,
@@ -187,6 +191,7 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
     },
     resync: (reason, family) => {
       for (const writer of writers) if (family === undefined || writer.family === family) writer.demand(reason)
+      cleaner.doubt(family)
       progress.queued(family)
       soon()
     },
@@ -215,9 +220,9 @@ export const createProxier = (deps: ProxierDeps): Proxier => {
       staleFlowsRemoved: families.reduce((sum, family) => sum + cleaner.removed(family), 0),
       pending: changes.pending(),
       perFamily: Object.fromEntries(
-        writers.map(({ family, failures, partialFailures }): [IPFamily, FamilyStatus] => [
+        writers.map(({ family, failures, partialFailures, rules }): [IPFamily, FamilyStatus] => [
           family,
-          { ...progress.of(family), failures, partialFailures, staleFlowsRemoved: cleaner.removed(family) },
+          { ...progress.of(family), failures, partialFailures, rules, staleFlowsRemoved: cleaner.removed(family) },
         ]),
       ),
       due: Object.fromEntries(writers.flatMap(({ family, due }) => (due === undefined ? [] : [[family, due]]))),

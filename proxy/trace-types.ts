@@ -4,15 +4,7 @@ import type { Flow } from '../host/conntrack.ts'
 import type { Piece, Remembered } from './inspect-types.ts'
 import type { FrontendKind, Refusal } from './model.ts'
 
-export interface TraceQuery {
-  /** `web`, `default/web`, `web:http`, `10.96.0.1:80`, `[fd00::1]:80` */
-  readonly target: string
-  /** Of a Service that is named without one. */
-  readonly namespace: string
-  /** Who calls: what it is called, and its addresses. */
-  readonly from: { readonly name: string; readonly ips: readonly string[] } | undefined
-  readonly protocol: Protocol | undefined
-}
+export type { TraceQuery } from '../api/trace-query.ts'
 
 /** How the rules tell callers apart. */
 export type CallerKind = 'pod' | 'node' | 'elsewhere'

@@ -3,7 +3,7 @@
 import type { Clock } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
-import type { ApplyCount, Backend } from './backend.ts'
+import type { ApplyCount, Backend, RuleCount } from './backend.ts'
 import type { Desired } from './desired.ts'
 
 export interface Written {
@@ -21,6 +21,8 @@ export interface Writer {
   /** Of them those that wrote changes and not everything. */
   readonly partialFailures: number
   readonly fullSyncs: number
+  /** Of the backend: rules by table. */
+  readonly rules: Readonly<Record<string, RuleCount>>
   readonly lastFailure: string | undefined
   demand(reason: string): void
   /** Writes what is pending; undefined when there was nothing to write, or it failed: then `due` says so. Never throws. */
@@ -83,6 +85,9 @@ export const createWriter = ({ backend, desired, clock, log, onRetry }: WriterDe
     },
     get fullSyncs() {
       return fullSyncs
+    },
+    get rules() {
+      return backend.rules?.() ?? {}
     },
     get lastFailure() {
       return lastFailure

@@ -224,6 +224,22 @@ t.test('a proxy mode that is not given is a warning', async t => {
   t.same((await proxy('nftables')).warnings, [])
 })
 
+t.test('what only a proxy with a process of its own obeys is named', async t => {
+  const fields =
+    'mode: iptables\nhostnameOverride: n\noomScoreAdj: -5\nbindAddressHardFail: true\nclientConnection: {kubeconfig: /k}\nlogging: {format: json, verbosity: 4}\n'
+  const { warnings } = await load(['--pod-manifest-path=/m', '--proxy-config=/p'], {
+    '/p': `apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n${fields}`,
+  })
+  t.match(warnings, [
+    /^clientConnection\.kubeconfig has no effect: the daemon has its own credentials$/,
+    /^hostnameOverride has no effect: .+/,
+    /^oomScoreAdj has no effect: .+/,
+    /^bindAddressHardFail has no effect: .+/,
+    /^logging\.format has no effect: .+/,
+    /^logging\.verbosity has no effect: .+/,
+  ])
+})
+
 t.test('fields without effect are named in one warning, empty ones not', async t => {
   const { warnings } = await withFile(
     'tracing: {endpoint: a}\nreservedMemory: []\nmemorySwap: {}\nstaticPodPath: /m\nhealthzPort: 1\nmaxPods: 3',

@@ -113,7 +113,7 @@ const readProxy = async (
   file: string | undefined,
   deps: ConfigDeps,
 ): Promise<{ readonly config: ProxyConfig; readonly warnings: readonly string[] }> => {
-  if (file !== undefined) return readProxyLayers([await readProxyFile(file, '--proxy-config', deps.readText)])
+  if (file !== undefined) return readProxyLayers([await readProxyFile(file, '--proxy-config', deps.readText)], { inDaemon: true })
   // nobody asked for a mode, so there is nothing to say about the one that runs
   return { config: readProxyLayers([]).config, warnings: [] }
 }

@@ -1,15 +1,17 @@
-// The paths of the daemon's socket, and what each answers. Reads the node's view and changes nothing; a Fault becomes a status
-// and a body by toError. Listening and sockets are server.ts's.
+// The paths of the daemon's socket, and what each answers. Reads the node's view and changes nothing; what it throws becomes
+// an answer in server.ts, which also listens.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { toTraceQuery } from '../../api/trace-query.ts'
 import type { KubeObject } from '../../api/types.ts'
+import { sendEither, sendJson } from '../../host/answer.ts'
 import type { Clock } from '../../host/clock.ts'
-import { describe, Fault, type FaultCode, isFault } from '../../host/fault.ts'
+import { Fault } from '../../host/fault.ts'
 import { toText } from '../timeline-text.ts'
 import { findPod } from './find.ts'
 import { serveLog } from './log-route.ts'
-import { toTraceQuery } from './trace-query.ts'
+import { toCaller } from './trace-query.ts'
 import type { NodeView } from './view.ts'
-import type { ErrorBody, List } from './wire.ts'
+import type { List } from './wire.ts'
 
 export interface RouteDeps {
   readonly view: NodeView
@@ -24,25 +26,6 @@ const toList = (items: readonly KubeObject[], apiVersion: string, kind: string):
   metadata: { resourceVersion: '' },
   items: items.map(item => ({ apiVersion, kind, ...item })),
 })
-
-const statuses: Partial<Record<FaultCode, number>> = {
-  'not-found': 404,
-  'bad-config': 400,
-  'already-exists': 409,
-  unsupported: 501,
-  'runtime-away': 503,
-  'runtime-timeout': 504,
-}
-
-/** The HTTP status and body of an error. */
-export const toError = (error: unknown): { readonly status: number; readonly body: ErrorBody } =>
-  isFault(error)
-    ? { status: statuses[error.code] ?? 500, body: { code: error.code, message: describe(error) } }
-    : { status: 500, body: { code: 'io', message: describe(error) } }
-
-export const sendJson = (response: ServerResponse, status: number, body: object): void => {
-  response.writeHead(status, { 'Content-Type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
-}
 
 /** The parts of a path below /v1/pods: namespace, name and what is asked of the pod. */
 export const podPath = (path: string): { namespace: string; name: string; action: string } | undefined => {
@@ -81,21 +64,14 @@ const wholes: Readonly<Record<string, (view: NodeView) => object | Promise<objec
   '/v1/diff': view => view.diff(),
 }
 
-/** Words for those who ask for text, values for others. */
-const sendEither = (request: IncomingMessage, response: ServerResponse, text: string, body: object): void => {
-  if (request.headers.accept?.includes('text/plain'))
-    response.writeHead(200, { 'Content-Type': 'text/plain; charset=utf-8' }).end(text)
-  else sendJson(response, 200, body)
-}
-
 const routeTrace = async (
   query: URLSearchParams,
   request: IncomingMessage,
   response: ServerResponse,
   { view }: RouteDeps,
 ): Promise<void> => {
-  const { text, body } = await view.trace(toTraceQuery(query, view.pods()))
-  sendEither(request, response, text, body)
+  const { text, body } = await view.trace(toTraceQuery(query, toCaller(view.pods())))
+  sendEither(response, request.headers.accept, text, body)
 }
 
 const routePod = async (
@@ -111,7 +87,12 @@ const routePod = async (
     const pod = findPod([...view.pods(), ...view.gonePods()], namespace, name)
     const timeline = view.timeline(pod.metadata.uid ?? '')
     const text = toText(pod, timeline, clock.now())
-    return sendEither(request, response, text, timeline ?? { podUid: pod.metadata.uid ?? '', spans: [], dropped: 0 })
+    return sendEither(
+      response,
+      request.headers.accept,
+      text,
+      timeline ?? { podUid: pod.metadata.uid ?? '', spans: [], dropped: 0 },
+    )
   }
   if (action === 'exec') throw new Fault('bad-config', 'exec wants a connection that is upgraded', { retry: 'never' })
   throw new Fault('not-found', `pods have no "${action}"`, { retry: 'never' })

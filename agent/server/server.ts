@@ -1,15 +1,14 @@
-// The daemon's unix socket: HTTP for the command line and for the CNI shim. Owns the socket file and the connections.
+// The daemon's unix socket: HTTP for the command line and for the CNI shim.
 // Root only, by the file's mode; whoever can open it may do everything, so nothing is asked again.
-import { chmod, lstat, mkdir, rm } from 'node:fs/promises'
 import { createServer as createHttp, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
-import { connect, type Socket } from 'node:net'
-import { dirname } from 'node:path'
 import type { Duplex } from 'node:stream'
+import { sendJson, toError } from '../../host/answer.ts'
 import { Fault } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'
+import { type SocketServer, socketServer } from '../../host/unix-socket.ts'
 import { type ExecCri, serveExec } from './exec-route.ts'
 import { findPod } from './find.ts'
-import { podPath, type RouteDeps, route, sendJson, toError } from './routes.ts'
+import { podPath, type RouteDeps, route } from './routes.ts'
 import type { Upgrade } from './tunnel.ts'
 
 export interface ServerDeps extends RouteDeps {
@@ -19,69 +18,18 @@ export interface ServerDeps extends RouteDeps {
   readonly log: Log
 }
 
-export interface Server {
-  /** @throws Fault `already-exists` when another daemon answers there, `io` when the socket cannot be made */
-  listen(): Promise<void>
-  /** Ends all connections and removes the socket file. */
-  close(): Promise<void>
-}
-
-export const createServer = (deps: ServerDeps): Server => {
+export const createServer = (deps: ServerDeps): SocketServer => {
   const { path, log } = deps
-  const connections = new Set<Socket>()
   const http = createHttp((request, response) => void answer(request, response, deps))
-  http.on('connection', socket => {
-    connections.add(socket)
-    socket.on('close', () => connections.delete(socket))
-  })
   http.on('upgrade', (request, socket, head) => void upgrade({ request, socket, head }, deps))
+  const server = socketServer(http, path)
   return {
+    ...server,
     listen: async () => {
-      await mkdir(dirname(path), { recursive: true, mode: 0o755 })
-      await claimSocket(path)
-      await new Promise<void>((resolve, reject) => {
-        http.once('error', error => reject(new Fault('io', `cannot listen on ${path}`, { cause: error })))
-        // The file must not be open to others even for the moment before its mode can be set.
-        const before = process.umask(0o177)
-        try {
-          http.listen(path, resolve)
-        } finally {
-          process.umask(before)
-        }
-      })
-      await chmod(path, 0o600)
+      await server.listen()
       log.info({ path }, 'listening')
     },
-    close: async () => {
-      const closed = new Promise<void>(resolve => http.close(() => resolve()))
-      for (const socket of connections) socket.destroy()
-      await closed
-    },
   }
-}
-
-/**
- * Removes the socket of a daemon that died; asked before anything is begun, so that a second daemon touches nothing of the first.
- * @throws Fault `already-exists` when a daemon answers there
- */
-export const claimSocket = async (path: string): Promise<void> => {
-  const there = await lstat(path).catch(() => undefined)
-  if (there === undefined) return
-  if (!there.isSocket()) throw new Fault('io', `${path} is there already and is not a socket`, { retry: 'never' })
-  const found = await new Promise<'nobody' | 'stale' | 'alive'>(resolve => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve('alive')
-    })
-    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === 'ECONNREFUSED' ? 'stale' : 'nobody'))
-  })
-  if (found === 'alive') {
-    throw new Fault('already-exists', `another nodelet daemon answers at ${path}: stop it first, or use another socket`, {
-      retry: 'never',
-    })
-  }
-  if (found === 'stale') await rm(path, { force: true })
 }
 
 const answer = async (request: IncomingMessage, response: ServerResponse, deps: ServerDeps): Promise<void> => {

@@ -1,8 +1,10 @@
 // What the daemon's unix socket speaks: the bodies of its answers, for the daemon and for the command line. Only types.
 // Objects are the Kubernetes API's own, as `kubectl get -o json` prints them.
-import type { KubeObject, Protocol } from '../../api/types.ts'
+import type { KubeObject } from '../../api/types.ts'
 
+export type { TraceQuery } from '../../api/trace-query.ts'
 export type { ContainerStatus, EndpointSlice, KubeObject, Pod, Service } from '../../api/types.ts'
+export type { ErrorBody } from '../../host/answer.ts'
 
 export interface List<T extends KubeObject = KubeObject> {
   readonly apiVersion: 'v1'
@@ -24,22 +26,6 @@ export interface Problem {
 
 export interface Problems {
   readonly items: readonly Problem[]
-}
-
-/** The body of every answer that is not a success. */
-export interface ErrorBody {
-  readonly code: string
-  readonly message: string
-}
-
-/** What `nodelet trace` asks: the way of a packet to a Service. */
-export interface TraceQuery {
-  /** A Service by its name, or `address:port`. */
-  readonly target: string
-  readonly namespace: string
-  /** Who calls: what it is called, and its addresses. */
-  readonly from: { readonly name: string; readonly ips: readonly string[] } | undefined
-  readonly protocol: Protocol | undefined
 }
 
 /** One piece of the kernel that is not as it should be. */

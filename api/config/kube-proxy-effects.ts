@@ -25,6 +25,18 @@ const idle: Readonly<Record<string, string>> = {
   windowsRunAsService: windows,
 }
 
+const itsOwn = 'the daemon has its own'
+
+/** In the daemon, what a kube-proxy's process would obey. */
+const idleInDaemon: Readonly<Record<string, string>> = {
+  'clientConnection.kubeconfig': `${itsOwn} credentials`,
+  hostnameOverride: `${itsOwn} name of the node`,
+  oomScoreAdj: itsOwn,
+  bindAddressHardFail: 'pods are not given up for it: the address is tried again every 5s',
+  'logging.format': `${itsOwn} log`,
+  'logging.verbosity': `${itsOwn} log`,
+}
+
 const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
@@ -38,9 +50,16 @@ const isNothing = (value: unknown): boolean =>
 const at = (given: Fields, path: string): unknown =>
   path.split('.').reduce<unknown>((inside, name) => (inside as Fields | null | undefined)?.[name], given)
 
-/** A line for each field that is given and does nothing; empty ones are nothing that anybody would miss. */
-export const proxyEffectWarnings = (given: Fields, mode: ProxyMode): readonly string[] => {
-  const all = { ...idle, [`${mode}.minSyncPeriod`]: 'a change costs only itself, and is written at once' }
+/**
+ * A line for each field that is given and does nothing; empty ones are nothing that anybody would miss.
+ * @param inDaemon the proxy is a part of the daemon, and no process of its own
+ */
+export const proxyEffectWarnings = (given: Fields, mode: ProxyMode, inDaemon: boolean): readonly string[] => {
+  const all = {
+    ...idle,
+    ...(inDaemon && idleInDaemon),
+    [`${mode}.minSyncPeriod`]: 'a change costs only itself, and is written at once',
+  }
   return Object.entries(all)
     .filter(([path]) => !isNothing(at(given, path)))
     .map(([path, why]) => `${path} has no effect: ${why}`)

@@ -55,6 +55,8 @@ export const kubeProxyFlags: Readonly<Record<string, Flag>> = {
   'metrics-port': of('integer'),
   'init-only': of('switch'),
   'write-config-to': of('text'),
+  // Not kube-proxy's: whoever asks why a packet does not arrive asks there.
+  socket: of('text'),
   vmodule: ignore('text', 'the log has one verbosity: use --v'),
   'log-flush-frequency': ignore('duration', 'the log is not buffered'),
   'log-text-info-buffer-size': ignore('text', 'the log is not buffered'),

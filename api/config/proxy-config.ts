@@ -35,6 +35,8 @@ export interface LoadedProxyConfig {
   readonly file?: string
   /** The apiserver's address, over the kubeconfig's. */
   readonly master?: string
+  /** Where `nodelet trace` and `nodelet diff` ask; '' for nowhere. */
+  readonly socket: string
   readonly warnings: readonly string[]
 }
 
@@ -48,9 +50,10 @@ export const readConfigText = async (readText: ReadText, file: string, flag: str
   }
 }
 
-/** Reads a KubeProxyConfiguration from its layers. */
+/** Reads a KubeProxyConfiguration from its layers. @param inDaemon where no process of its own obeys it */
 export const readProxyLayers = (
   layers: readonly Layer[],
+  { inDaemon = false }: { readonly inDaemon?: boolean } = {},
 ): { readonly config: ProxyConfig; readonly warnings: readonly string[] } => {
   const recipe = {
     schema: kubeProxySchema,
@@ -62,7 +65,7 @@ export const readProxyLayers = (
   const { mode, warnings } = chooseMode(whole.mode)
   return {
     config: { ...whole, mode, verbosity: whole.logging.verbosity },
-    warnings: [...warnings, ...proxyEffectWarnings(given, mode)],
+    warnings: [...warnings, ...proxyEffectWarnings(given, mode, inDaemon)],
   }
 }
 
@@ -104,7 +107,11 @@ interface ProxyOptions {
   readonly 'healthz-port'?: number
   readonly 'metrics-port'?: number
   readonly master?: string
+  readonly socket?: string
 }
+
+// Not the daemon's: both may run on one node, and either may be the first.
+const defaultSocket = '/run/nodelet/proxy.sock'
 
 /**
  * The configuration of `nodelet proxy`.
@@ -133,6 +140,7 @@ export const loadProxyConfig = async (argv: readonly string[], readText: ReadTex
     ...(writeConfigTo !== undefined && { writeConfigTo }),
     ...(file !== undefined && { file }),
     ...(master !== undefined && { master }),
+    socket: options.socket ?? defaultSocket,
     warnings: [
       ...flags.warnings,
       ...oldPorts.map(([server]) => `--${server}-port: only 0 means something; a port is given by --${server}-bind-address`),

@@ -27,6 +27,7 @@ import { watchConfig } from './config-watch.ts'
 import { createRecorder } from './events.ts'
 import { writeInClusterKubeconfig } from './in-cluster.ts'
 import { whenNodeIsKnown } from './own-node.ts'
+import { openProxySocket } from './socket.ts'
 
 // Services that another program routes, and headless ones, which names lead to: kube-proxy's own selectors.
 const notOthers = '!service.kubernetes.io/service-proxy-name'
@@ -83,8 +84,16 @@ const followNode = (
   })
 }
 
+interface Routing {
+  readonly config: ProxyConfig
+  /** Where trace and diff ask. */
+  readonly socket: string
+  readonly client: KubeClient
+  readonly log: Log
+}
+
 /** Routes until the signal. @throws Fault when it cannot begin, or a server must listen and cannot */
-const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: AbortSignal): Promise<void> => {
+const route = async ({ config, socket: path, client, log }: Routing, signal: AbortSignal): Promise<void> => {
   const nodeName = toNodeName(config.hostnameOverride, hostname())
   await adjustOwnOomScore(config.oomScoreAdj, log)
   const watches = watchCluster(client, nodeName, log.child({ part: 'apiserver' }))
@@ -108,6 +117,7 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
       ...{ config, nodeName, services, endpointSlices, node: nodeNow, onEvent: record, clock, log },
       onHardFail: failed.reject,
     })
+    const socket = await openProxySocket({ path, proxy, log })
     const unfollow = followNode(watches.nodes, proxy, judge, before)
     record({ kind: 'Node', name: nodeName, reason: 'Starting', message: '' }, 'Normal')
     const stopped = new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
@@ -115,6 +125,7 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
       await Promise.race([stopped, failed.promise])
     } finally {
       unfollow()
+      await socket.close()
       await served.stop()
     }
   } finally {
@@ -123,7 +134,7 @@ const route = async (config: ProxyConfig, client: KubeClient, log: Log, signal: 
 }
 
 /** Connects and routes. @returns the exit code: a configuration that has changed ends it with 1, as it ends kube-proxy */
-const runUntilStopped = async ({ config, master, file }: LoadedProxyConfig, log: Log): Promise<number> => {
+const runUntilStopped = async ({ config, master, file, socket }: LoadedProxyConfig, log: Log): Promise<number> => {
   const stopping = new AbortController()
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stopping.abort())
   process.on('unhandledRejection', error => log.error({ err: error }, `a failure that nobody handled: ${describe(error)}`))
@@ -141,7 +152,7 @@ const runUntilStopped = async ({ config, master, file }: LoadedProxyConfig, log:
     const { server } = await readKubeconfig(kubeconfig)
     client = createKubeClient({ kubeconfig, ...(master !== undefined && { server: master }), exec, clock, log })
     log.info({ server: master ?? server, mode: config.mode }, 'routing the Services of this cluster')
-    await route(config, client, log, stopping.signal)
+    await route({ config, socket, client, log }, stopping.signal)
     if (!changed) log.info({}, 'stopped; the rules stay and keep routing')
     return changed ? 1 : 0
   } finally {

@@ -13,6 +13,7 @@ const second = 1000
 const family: FamilyStatus = {
   ...{ queuedAt: 5_000, updatedAt: 6_000, waitingSince: undefined },
   ...{ failures: 3, partialFailures: 2, staleFlowsRemoved: 4 },
+  rules: { nat: { total: 70, last: 8 }, filter: { total: 9, last: 1 } },
 }
 
 const slice = (name: string, changedAt?: number): EndpointSlice => ({
@@ -58,6 +59,8 @@ const modes = {
   iptables: [
     'kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family="IPv4"} 3',
     'kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total{ip_family="IPv4"} 2',
+    'kubeproxy_sync_proxy_rules_iptables_total{table="nat",ip_family="IPv4"} 70',
+    'kubeproxy_sync_proxy_rules_iptables_last{table="filter",ip_family="IPv4"} 1',
   ],
 } as const
 

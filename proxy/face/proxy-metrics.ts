@@ -7,6 +7,7 @@ import type { Family, Sample } from '../../host/exposition.ts'
 import { exponentialBuckets, type Metrics } from '../../host/metrics.ts'
 import { ownProcess } from '../../host/own-process.ts'
 import { buildInfo, kubeletVersion } from '../../host/version.ts'
+import type { RuleCount } from '../backend.ts'
 import type { ServiceChange } from '../changes.ts'
 import type { ProxyStatus } from '../main.ts'
 import type { FamilyStatus, Round, Stranded } from '../proxier.ts'
@@ -106,6 +107,20 @@ const strandedFamily = (families: readonly IPFamily[], stranded: ProxyMetricsDep
   }),
 })
 
+/** Of the iptables mode, where rules grow with the Services. */
+const ruleFamilies = (families: readonly (readonly [IPFamily, FamilyStatus])[]): readonly Family[] => {
+  const of = (name: string, help: string, read: (count: RuleCount) => number): Family => ({
+    ...{ name: `kubeproxy_sync_proxy_rules_iptables_${name}`, help, type: 'gauge' },
+    samples: families.flatMap(([ip_family, { rules }]) =>
+      Object.entries(rules).map(([table, count]) => ({ labels: { table, ip_family }, value: read(count) })),
+    ),
+  })
+  return [
+    of('total', 'Rules of iptables that stand', it => it.total),
+    of('last', 'Rules of iptables that the last sync wrote', it => it.last),
+  ]
+}
+
 const statusFamilies = ({ status, stranded }: Pick<ProxyMetricsDeps, 'status' | 'stranded'>): readonly Family[] => {
   const now = status()
   const one = (name: string, help: string, value: number, type: Name[2] = 'gauge'): Family => ({
@@ -123,6 +138,7 @@ const statusFamilies = ({ status, stranded }: Pick<ProxyMetricsDeps, 'status' | 
   const { services, endpoints } = now.pending
   return [
     ...byFamily,
+    ...(now.mode === 'iptables' ? ruleFamilies(families) : []),
     strandedFamily(
       families.map(([family]) => family),
       stranded,

@@ -174,6 +174,7 @@ t.test('a change costs what changed, not what exists', async t2 => {
     ],
     'one endpoint fewer: one chain',
   )
+  t2.equal(one.proxier.status().perFamily.IPv4?.rules['nat']?.last, 2, 'and two rules')
   t2.same(await cost(() => one.slices.put({ ...slice(9, [0, 1]) })), [], 'a slice that says the same costs nothing')
 })
 
@@ -207,6 +208,15 @@ t.test('ten thousand random changes end as one full sync of the outcome', async 
     }
     await one.proxier.settled()
     t2.equal(one.proxier.status().failures, 0, 'no transaction was refused')
+    for (const family of both)
+      for (const [table, { total }] of Object.entries(one.proxier.status().perFamily[family]!.rules)) {
+        const chains = [...one.tables[family].tables.get(table as 'nat')!].filter(([name]) => name.startsWith('KUBE-'))
+        t2.equal(
+          total,
+          chains.reduce((sum, [, rules]) => sum + rules.length, 0),
+          `rules of ${table} ${family} are counted`,
+        )
+      }
     const again = start({ node: randomNode })
     for (const object of one.services.list()) again.services.put(object)
     for (const object of one.slices.list()) again.slices.put(object)

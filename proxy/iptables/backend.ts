@@ -4,7 +4,7 @@
 // A full sync lists the names of the chains that are there; a change lists nothing.
 import type { Iptables } from '../../host/iptables.ts'
 import type { Slices } from '../../host/loop.ts'
-import type { ApplyCount, Backend } from '../backend.ts'
+import type { ApplyCount, Backend, RuleCount } from '../backend.ts'
 import type { FrontendChange } from '../claims.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 import type { ProxySettings } from '../settings.ts'
@@ -25,7 +25,7 @@ import { createIptablesInspector } from './inspect.ts'
 import { shelfOf } from './rules.ts'
 import { jumpsOf } from './skeleton.ts'
 import { draftJumps, draftRemoval, readStanding } from './standing.ts'
-import { canaryChain, type FamilyWords, tables } from './words.ts'
+import { canaryChain, type FamilyWords, type Table, tables } from './words.ts'
 
 export interface IptablesBackendDeps {
   readonly iptables: Pick<Iptables, 'restore' | 'save' | 'missing'>
@@ -79,6 +79,7 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
   const { perTransaction = defaultPerTransaction[variant] } = deps
   let holding: Holding | undefined
   let generation = 0
+  let counts: Readonly<Record<Table, RuleCount>> | undefined
 
   const compilePiece = async (book: Holding, draft: Draft, changes: readonly FrontendChange[]): Promise<void> => {
     const touched: Touched = new Map()
@@ -90,13 +91,23 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
   }
   const sender = (book: Holding) => {
     const count = { transactions: 0, operations: 0 }
+    const written = { nat: 0, filter: 0 }
     return {
-      count: (): ApplyCount => count,
+      /** Everything was sent: the book is what the kernel holds. */
+      done: (): ApplyCount => {
+        holding = book
+        counts = {
+          nat: { total: book.counts.nat, last: written.nat },
+          filter: { total: book.counts.filter, last: written.filter },
+        }
+        return count
+      },
       send: async (whole: Draft): Promise<void> => {
         for (const draft of inParts(book, whole, perTransaction)) {
-          const { text, operations } = toText(draft, { signed: variant === 'nft' })
+          const { text, operations, rules } = toText(draft, { signed: variant === 'nft' })
           if (text === '') continue
           await iptables.restore(text)
+          for (const table of tables) written[table] += rules[table]
           count.transactions += 1
           count.operations += operations
         }
@@ -127,13 +138,14 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
   return {
     name: 'iptables',
     family: words.family,
+    rules: () => counts ?? {},
     inspector: createIptablesInspector({ iptables, words, settings, slices, book: () => ({ holding, generation }) }),
     full: async frontends => {
       holding = undefined
       generation += 1
       const book = emptyHolding(words, settings())
       const standing = await readAll()
-      const { send, count } = sender(book)
+      const { send, done } = sender(book)
       const written = { nat: new Set<string>(), filter: new Set<string>() }
       let draft = emptyDraft()
       const note = () => {
@@ -160,22 +172,20 @@ export const createIptablesBackend = (deps: IptablesBackendDeps): Backend => {
       await send(draft)
       if (!few) await sweep(gone, send)
       if (variant === 'legacy') await iptables.restore(canaryText)
-      holding = book
-      return count()
+      return done()
     },
     apply: async changes => {
       const book = holding
       if (book === undefined) throw new Error('a full sync must come first')
       holding = undefined
       generation += 1
-      const { send, count } = sender(book)
+      const { send, done } = sender(book)
       for (const piece of pieces(byShelf(changes.filter(({ before, after }) => takes((after ?? before)!))), perTransaction)) {
         const draft = emptyDraft()
         await compilePiece(book, draft, piece)
         await send(draft)
       }
-      holding = book
-      return count()
+      return done()
     },
   }
 }

@@ -4,6 +4,7 @@ import type { IPFamily } from '../../api/types.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import { createLog } from '../../host/log.ts'
+import { createVanished } from '../vanished.ts'
 import { canaries, createCanary } from './canary.ts'
 
 const start = (variant: Iptables['variant'], { costMs = 1 }: { costMs?: number } = {}) => {
@@ -12,6 +13,7 @@ const start = (variant: Iptables['variant'], { costMs = 1 }: { costMs?: number }
   const looks: number[] = []
   const lines: string[] = []
   const resyncs: IPFamily[] = []
+  const log = createLog({ verbosity: 0, human: false, write: line => lines.push(line) })
   const canary = createCanary({
     families: [
       {
@@ -31,8 +33,8 @@ const start = (variant: Iptables['variant'], { costMs = 1 }: { costMs?: number }
     ],
     stands: () => kernel.stands,
     resync: (_, family) => resyncs.push(family),
-    clock,
-    log: createLog({ verbosity: 0, human: false, write: line => lines.push(line) }),
+    vanished: createVanished({ clock, log }),
+    ...{ clock, log },
   })
   return { clock, canary, kernel, looks, lines, resyncs }
 }
@@ -59,9 +61,10 @@ t.test('a table that is emptied after the other is told in one line', async t =>
   canary.report('IPv4', ['ip nat table'])
   canary.report('IPv4', ['ip filter table'])
   await clock.advance(1)
+  t.same(resyncs, ['IPv4'], 'and written anew once')
+  await clock.advance(400)
   t.equal(lines.length, 1)
-  t.match(lines[0], /"gone":\["ip nat table","ip filter table"\]/)
-  t.same(resyncs, ['IPv4'])
+  t.match(lines[0], /"where":"IPv4","gone":\["ip nat table","ip filter table"\]/)
 })
 
 t.test('but the chain in mangle every second: who empties everything is seen at once', async t => {
@@ -93,7 +96,7 @@ t.test('a poke while somebody looks is not lost', async t => {
   canary.poke()
   await clock.advance(10)
   canary.poke()
-  await clock.advance(200)
+  await clock.advance(400)
   t.equal(looks.length, 2)
 })
 

@@ -5,6 +5,7 @@ import type { IPFamily } from '../../api/types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'
+import { createLosses, type Vanished } from '../vanished.ts'
 import { jumpComment } from './skeleton.ts'
 import { canaryChain, chainName, type Table } from './words.ts'
 
@@ -37,6 +38,7 @@ export interface CanaryDeps {
   /** Whether the rules of a family are expected to stand: not before the first sync, not after a failed one. */
   readonly stands: (family: IPFamily) => boolean
   readonly resync: (reason: string, family: IPFamily) => void
+  readonly vanished: Pick<Vanished, 'note'>
   readonly clock: Clock
   readonly log: Log
 }
@@ -49,27 +51,25 @@ const cheapMs = 10
 const remembered = 5
 
 /** Looks until stopped; nobody has to look often where the kernel tells of deletions. */
-export const createCanary = ({ families, stands, resync, clock, log }: CanaryDeps): Canary => {
+export const createCanary = ({ families, stands, resync, vanished, clock, log }: CanaryDeps): Canary => {
   const looks = new Map<IPFamily, { readonly at: number; readonly costs: readonly number[] }>()
-  const found = new Map<IPFamily, string[]>()
-  let count = 0
+  const found = new Set<IPFamily>()
   let timer: Timer | undefined
   let stopped = false
   let looking = false
   let poked = false
 
-  const tell = () => {
-    for (const [family, gone] of found) {
-      count += 1
-      log.warn({ family, gone: gone.slice(0, 20), pieces: gone.length }, 'somebody else removed rules; they are written anew')
-      resync('rules were removed by somebody else', family)
-    }
+  const losses = createLosses(vanished)
+
+  // Who empties everything does so table by table: it is written anew once.
+  const repair = () => {
+    for (const family of found) resync('rules were removed by somebody else', family)
     found.clear()
   }
-  // Who empties everything does so table by table: it is told as one change.
   const report = (family: IPFamily, gone: readonly string[]) => {
-    if (found.size === 0) clock.after(0, tell)
-    found.set(family, [...(found.get(family) ?? []), ...gone])
+    if (found.size === 0) clock.after(0, repair)
+    found.add(family)
+    losses.note(family, gone)
   }
   const isDue = (family: IPFamily): boolean => {
     const last = looks.get(family)
@@ -117,7 +117,7 @@ export const createCanary = ({ families, stands, resync, clock, log }: CanaryDep
     },
     report,
     get count() {
-      return count
+      return losses.count
     },
     stop: () => {
       stopped = true

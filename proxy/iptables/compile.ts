@@ -22,23 +22,33 @@ export interface Holding {
   readonly shared: Map<string, Map<string, SharedPiece>>
   /** Shelves that stand, by `table parent`, then by name. */
   readonly shelves: Map<string, Map<string, Shelf>>
+  /** How many rules all chains of a table have, so that nobody has to count them. */
+  readonly counts: Record<Table, number>
 }
 
 export interface Compiled {
   readonly text: string
   readonly operations: number
+  /** How many rules of each table it writes. */
+  readonly rules: Readonly<Record<Table, number>>
 }
 
 const place = (table: Table, chain: string): string => `${table} ${chain}`
 
 /** The book of a kernel that holds the fixed chains and no Service. */
-export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holding => ({
-  rules: toRuleWords(words, settings),
-  fixed: new Map(fixedChains(words, settings).map(chain => [place(chain.table, chain.name), chain])),
-  frontends: new Map(),
-  shared: new Map(),
-  shelves: new Map(),
-})
+export const emptyHolding = (words: FamilyWords, settings: ProxySettings): Holding => {
+  const fixed = fixedChains(words, settings)
+  const counts = { nat: 0, filter: 0 }
+  for (const { table, head, tail } of fixed) counts[table] += head.length + tail.length
+  return {
+    rules: toRuleWords(words, settings),
+    fixed: new Map(fixed.map(chain => [place(chain.table, chain.name), chain])),
+    frontends: new Map(),
+    shared: new Map(),
+    shelves: new Map(),
+    counts,
+  }
+}
 
 /** One table's part of a text: chains that are written whole, chains that go, and commands for other chains. */
 export interface Part {
@@ -62,6 +72,7 @@ const passing = (chain: string): readonly string[] => [`:${chain} - [0:0]`, `-X 
  */
 export const toText = (draft: Draft, { signed }: { readonly signed: boolean }): Compiled => {
   const lines: string[] = []
+  const written = { nat: 0, filter: 0 }
   let operations = 0
   for (const table of tables) {
     const { chains, gone, commands } = draft[table]
@@ -75,11 +86,12 @@ export const toText = (draft: Draft, { signed }: { readonly signed: boolean }): 
     for (const [name, rules] of chains) for (const rule of rules) lines.push(`-A ${name} ${rule}`)
     for (const name of gone) lines.push(`-X ${name}`)
     operations += chains.size + gone.size + commands.length
-    for (const rules of chains.values()) operations += rules.length
+    for (const rules of chains.values()) written[table] += rules.length
+    operations += written[table]
     if (signed) lines.push(...passing(passingChains.end))
     lines.push('COMMIT')
   }
-  return { text: lines.length === 0 ? '' : `${lines.join('\n')}\n`, operations }
+  return { text: lines.length === 0 ? '' : `${lines.join('\n')}\n`, operations, rules: written }
 }
 
 const inOrder = <T>(named: ReadonlyMap<string, T> | undefined): readonly T[] =>
@@ -156,10 +168,12 @@ const draftOwn = (holding: Holding, draft: Draft, before: Frontend | undefined, 
     const had = old.get(name)
     old.delete(name)
     if (sameRules(had, rules)) continue
+    holding.counts.nat += rules.length - (had?.length ?? 0)
     draft.nat.chains.set(name, rules)
     draft.nat.gone.delete(name)
   }
-  for (const name of old.keys()) {
+  for (const [name, rules] of old) {
+    holding.counts.nat -= rules.length
     draft.nat.chains.delete(name)
     draft.nat.gone.add(name)
   }
@@ -180,6 +194,7 @@ const share = (holding: Holding, before: readonly Line[], after: readonly Line[]
     holding.shared.set(at, pieces)
     const piece = pieces.get(line.id)
     if (piece === undefined || !sameRules(piece.line.rules, line.rules)) touched.set(at, line)
+    holding.counts[line.table] += line.rules.length - (piece?.line.rules.length ?? 0)
     pieces.set(line.id, { line, needed: (piece?.needed ?? 0) + (had === undefined ? 1 : 0) })
   }
   for (const line of old.values()) {
@@ -187,6 +202,7 @@ const share = (holding: Holding, before: readonly Line[], after: readonly Line[]
     const piece = holding.shared.get(at)!.get(line.id)!
     piece.needed -= 1
     if (piece.needed > 0) continue
+    holding.counts[line.table] -= piece.line.rules.length
     holding.shared.get(at)!.delete(line.id)
     touched.set(at, line)
   }
@@ -206,7 +222,7 @@ export const draftTouched = (holding: Holding, draft: Draft, touched: Touched): 
     holding.shelves.set(parent, standing)
     if (holding.shared.get(at)!.size === 0) {
       holding.shared.delete(at)
-      standing.delete(shelf.name)
+      if (standing.delete(shelf.name)) holding.counts[table] -= 1
       parents.add(parent)
       chains.delete(chain)
       gone.add(chain)
@@ -214,6 +230,7 @@ export const draftTouched = (holding: Holding, draft: Draft, touched: Touched): 
     }
     if (!standing.has(shelf.name)) {
       standing.set(shelf.name, shelf)
+      holding.counts[table] += 1
       parents.add(parent)
     }
     chains.set(chain, rulesOf(holding, at))

@@ -2,7 +2,7 @@
 // Where iptables writes nf_tables the kernel tells of deletions, and they are repaired at once; the legacy tables tell nobody.
 import type { IPFamily, Protocol } from '../../api/types.ts'
 import type { Exec } from '../../host/exec.ts'
-import { describe, Fault } from '../../host/fault.ts'
+import { describe, Fault, isFault } from '../../host/fault.ts'
 import { type Iptables, openIptables } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'
 import { type ForeignChange, type Sign, watchTables } from '../../host/nftmonitor.ts'
@@ -19,13 +19,31 @@ interface Usable {
   readonly protocols: ReadonlySet<Protocol>
 }
 
+// As many as an EndpointSlice may name, which take 6 s here; it grows with the square, for the rules of one address stand in one chain:
+// 65,535 would keep every other Service waiting for minutes.
+const mostPorts = 20_000
+
+// Each waits for the lock by itself, too: a minute in all.
+const mostTries = 12
+
+/** What the kernel takes; a lock that others hold is waited for, since it tells nothing of the kernel. */
+const probePatiently = async (iptables: Iptables, command: string, log: Log): Promise<ReadonlySet<Protocol>> => {
+  for (let tried = 1; ; tried++)
+    try {
+      return await probeKernel(iptables)
+    } catch (error) {
+      if (!isFault(error, 'kernel-refused') || error.retry !== 'now' || tried === mostTries) throw error
+      if (tried === 1) log.warn({ command }, `waiting: ${describe(error)}`)
+    }
+}
+
 const usableFamilies = async (exec: Pick<Exec, 'try'>, log: Log): Promise<readonly Usable[]> => {
   const usable: Usable[] = []
   const refusals: string[] = []
   for (const words of [v4, v6])
     try {
       const iptables = await openIptables(exec, words.command)
-      const protocols = await probeKernel(iptables)
+      const protocols = await probePatiently(iptables, words.command, log)
       usable.push({ words, family: words.family, iptables, protocols })
       if (!protocols.has('SCTP'))
         log.warn({ family: words.family }, 'this kernel has no iptables rules for SCTP: Services of SCTP are not routed')
@@ -76,6 +94,7 @@ export const openIptablesMode = async ({ exec, clock, log }: ModeDeps): Promise<
   const usable = await usableFamilies(exec, log)
   return {
     families: usable.map(({ family }) => family),
+    mostPorts,
     backends: ({ settings, slices }) =>
       usable.map(({ words, iptables, protocols }) =>
         createIptablesBackend({
@@ -83,8 +102,8 @@ export const openIptablesMode = async ({ exec, clock, log }: ModeDeps): Promise<
           takes: ({ protocol }) => protocols.has(protocol),
         }),
       ),
-    watch: ({ resync, stands, also }) => {
-      const canary = createCanary({ families: usable, stands, resync, clock, log })
+    watch: ({ resync, stands, also, vanished }) => {
+      const canary = createCanary({ families: usable, stands, resync, vanished, clock, log })
       const told = usable.filter(({ iptables }) => iptables.variant === 'nft').map(({ family }) => family)
       const ours = Object.entries(watchedTables).flatMap(([table, family]) => (told.includes(family) ? [table] : []))
       const lost = (family: IPFamily) => resync('reports of changes were lost', family)

@@ -5,6 +5,7 @@ import { createNft, createNftElements, type Nft } from '../../host/nft.ts'
 import { watchTables } from '../../host/nftmonitor.ts'
 import { createDrift, fleetingSets, proxyTables } from '../drift.ts'
 import type { Mode, ModeDeps } from '../mode.ts'
+import { createLosses } from '../vanished.ts'
 import { createNftBackend } from './backend.ts'
 import { ip } from './ip.ts'
 import { ip6 } from './ip6.ts'
@@ -35,8 +36,9 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
     families: usable.map(({ family }) => family),
     backends: ({ settings, slices }) =>
       usable.map(words => createNftBackend({ nft, elements: createNftElements(exec), words, settings, slices })),
-    watch: ({ resync, also }) => {
-      const drift = createDrift({ resync, log })
+    watch: ({ resync, also, vanished }) => {
+      const losses = createLosses(vanished)
+      const drift = createDrift({ resync, losses })
       const monitor = watchTables(
         { exec, clock, log },
         [...proxyTables, ...(also?.tables ?? [])],
@@ -45,7 +47,7 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
       )
       return {
         get count() {
-          return drift.count
+          return losses.count
         },
         get isRunning() {
           return monitor.isRunning

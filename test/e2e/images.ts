@@ -80,11 +80,14 @@ const fillWeb = async (root: string) => {
   await put(root, 'usr/share/nginx/html/index.html', 'Welcome to nginx!\n')
 }
 
+const fillDebian = async (root: string) =>
+  cp(await debian(), root, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true })
+
 const users = 'user-defined-in-image:x:1000:1000::/home/u:/bin/sh\n'
 const groups = 'user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n'
 
 const fillAgnhost = async (root: string) => {
-  await cp(await debian(), root, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true })
+  await fillDebian(root)
   await copyFile(await peer('agnhost'), join(root, 'agnhost'))
   await cp(join(root, 'agnhost'), join(root, 'agnhost-2'))
   await mkdir(join(root, 'uploads'))
@@ -109,6 +112,11 @@ const suite: Recipes = {
   'registry.k8s.io/pause:3.10.2': recipes[pauseImage]!,
   [`${registry}/agnhost:2.63.0`]: agnhost,
   [`${registry}/agnhost:2.55`]: agnhost,
+  [`${registry}/glibc-dns-testing:2.0.0`]: { fill: fillDebian },
+  [`${registry}/regression-issue-74839:1.4`]: {
+    entrypoint: ['/regression-issue-74839'],
+    fill: async root => copyFile(await peer('regression-issue-74839'), join(root, 'regression-issue-74839')),
+  },
   [`${registry}/busybox:1.37.0-1`]: { cmd: ['sh'], fill: fillShell },
   [`${registry}/nginx:1.15-4`]: webServer,
   [`${registry}/nginx:1.27-0`]: webServer,

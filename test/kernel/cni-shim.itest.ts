@@ -3,10 +3,11 @@
 import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import { createServer as createSocketServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t from 'tap'
 import { type InstallOptions, installPlugin } from '../../cni/install.ts'
 import { createCniListener } from '../../cni/server.ts'
+import { type CniRequest, loopbackUp } from '../../cni/spec.ts'
 import { createNft } from '../../host/nft.ts'
 import { createCniHost, type Pod } from '../support/cni-host.ts'
 
@@ -101,6 +102,35 @@ for (const [name, program] of shims.slice(0, 2)) {
     }
   })
 }
+
+for (const [name, program, isUp] of [
+  ['perl', shims[0][1], '1'],
+  ['curl', shims[1][1], undefined],
+] as const)
+  t.test(`the shim with ${name} as loopback: the interface is up, ${isUp ? 'before' : 'when'} the daemon is asked`, async t => {
+    const pod = await host.newPod()
+    const asked: CniRequest[] = []
+    const call = (request: CniRequest) => {
+      asked.push(request)
+      return host.cni().call(request)
+    }
+    const server = createServer(createCniListener({ cni: { call } }))
+    await listen(server)
+    const conf = { type: 'loopback', cniVersion: '0.3.1', subnets: undefined }
+    const [added, nowhere] = [
+      await run(join(dirname(program), 'loopback'), 'ADD', pod, conf),
+      await run(join(dirname(program), 'loopback'), 'ADD', { id: 'nowhere', netns: 'nlt-nowhere' }, conf),
+    ]
+    await close(server)
+    t.match(JSON.parse(added.stdout), { cniVersion: '0.3.1', ips: [{ address: '127.0.0.1/8', version: '4' }, { version: '6' }] })
+    t.match(JSON.parse(nowhere.stdout), { code: 3 }, 'a namespace that is not there')
+    t.same(
+      asked.map(({ env }) => env[loopbackUp]),
+      [isUp, undefined],
+    )
+    await host.listen(pod.netns, 8080)
+    t.equal(await host.ask(pod.netns, 'tcp', '127.0.0.1', 8080), '127.0.0.1')
+  })
 
 t.test('a daemon and the program by itself never work beside each other', async t => {
   const [daemons, own] = [await host.addPod(), await host.newPod()]

@@ -91,7 +91,7 @@ export const createClusterNode = async (options: ClusterNodeOptions): Promise<Cl
   const { fabric } = controlPlane
   const address = fabric.address(host)
   const netns = await fabric.host(host)
-  const containerd = await createContainerd({ netns, images, ...(agent === 'kubelet' && { bridge: 'later' }) })
+  const containerd = await createContainerd({ netns, images, hostname: name, ...(agent === 'kubelet' && { bridge: 'later' }) })
   await importArchives(containerd.socket, archives)
   // Our plugin must do without Debian's.
   if (agent === 'nodelet') await rm(`${containerd.cniBin}/loopback`, { force: true })

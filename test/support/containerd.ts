@@ -25,6 +25,8 @@ export interface ContainerdOptions {
    * its own plugin.
    */
   readonly bridge?: string
+  /** What pods on the host's network see as its name; without it, this machine's. */
+  readonly hostname?: string
 }
 
 export interface TestContainerd {
@@ -93,6 +95,10 @@ const prepareCni = async (dir: string, bridge: string | undefined) => {
   if (bridge !== undefined && bridge !== 'later') await writeConflist(dir, bridge)
 }
 
+/** The argv in front of a program that is to have a host name of its own; one process becomes the other. */
+const named = (hostname: string | undefined): readonly string[] =>
+  hostname === undefined ? [] : ['unshare', '--uts', 'sh', '-c', 'hostname "$1" && shift && exec "$@"', 'sh', hostname]
+
 /** Pids of the shims that serve the containerd at this socket: its address is one of their arguments. */
 const shimsOf = async (socket: string): Promise<readonly number[]> => {
   const found: number[] = []
@@ -122,6 +128,7 @@ export const createContainerd = async ({
   netns,
   images = [busyboxImage],
   bridge,
+  hostname,
 }: ContainerdOptions = {}): Promise<TestContainerd> => {
   const name = uniqueName()
   const dir = await mkdtemp(join(tmpdir(), `${name}-`))
@@ -134,7 +141,7 @@ export const createContainerd = async ({
   let child: ChildProcess | undefined
 
   const start = async () => {
-    const argv = [binary, '--config', `${dir}/config.toml`]
+    const argv = [...named(hostname), binary, '--config', `${dir}/config.toml`]
     const [program = '', ...args] = netns === undefined ? argv : netns.wrap(argv)
     const log = await open(`${dir}/containerd.log`, 'a')
     const started = spawn(program, args, { stdio: ['ignore', log.fd, log.fd], env: { ...process.env, PATH: path } })

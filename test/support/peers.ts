@@ -28,6 +28,7 @@ const sources = {
   kubelet: command('kubelet'),
   'kube-proxy': command('kube-proxy'),
   agnhost: { from: 'k8s.io/kubernetes/test/images/agnhost', as: 'static' },
+  'regression-issue-74839': { from: 'k8s.io/kubernetes/test/images/regression-issue-74839', as: 'static' },
   'sample-apiserver': { from: 'k8s.io/sample-apiserver', as: 'static' },
   'e2e.test': { from: 'k8s.io/kubernetes/test/e2e', as: 'test' },
   coredns: { from: 'github.com/coredns/coredns', as: 'static', version: 'v1.12.4' },
