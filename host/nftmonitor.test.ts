@@ -5,7 +5,7 @@ import type { RunResult } from './exec.ts'
 import { silentLog } from './log.ts'
 import { type ForeignChange, signed, signedReplacement, watchTables } from './nftmonitor.ts'
 
-const start = () => {
+const start = (standing: readonly string[] = ['ip mine', 'ip6 mine']) => {
   const clock = fakeClock()
   const children: { say: (...lines: string[]) => void; end: (result: RunResult) => void; stopped: boolean }[] = []
   const seen: ForeignChange[] = []
@@ -14,6 +14,11 @@ const start = () => {
       clock,
       log: silentLog,
       exec: {
+        run: async argv => ({
+          exitCode: 0,
+          stderr: '',
+          stdout: `${argv}` === 'nft,list,tables' ? standing.map(it => `table ${it}\n`).join('') : '',
+        }),
         watch: (_, onLine) => {
           const { promise, resolve } = Promise.withResolvers<RunResult>()
           const child = { say: (...lines: string[]) => lines.forEach(onLine), end: resolve, stopped: false }
@@ -108,6 +113,13 @@ t.test('reports that a large load of our own has lost: the rest of it is ours, a
   await clock.advance(1_000)
   await more()
   t2.same(seen, [{ table: 'ip mine', gone: ['rule services'] }])
+})
+
+t.test('a table that somebody deleted while reports were lost is found to be gone', async t2 => {
+  const { clock, children, seen } = start(['ip6 mine'])
+  children[0]!.say(open, '# ERROR: We lost some netlink events!', 'delete table ip mine')
+  await clock.advance(2_000)
+  t2.same(seen, [{ table: 'ip mine', gone: ['unknown'] }])
 })
 
 t.test('a child that cannot live is tried less and less often', async t2 => {

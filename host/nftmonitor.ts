@@ -3,6 +3,7 @@
 // (`signature`), and everything the kernel reports between the two is ours, whichever of our processes sent it.
 // Owns no table and repairs nothing. Only deletions are watched: nobody loses traffic by what is added.
 import type { Timer } from './clock.ts'
+import type { Exec } from './exec.ts'
 import { keepRunning, type Resident, type ResidentDeps } from './resident.ts'
 
 /** The set that carries signatures; every table that is watched has it, as `set signature { type mark ; }`. */
@@ -72,7 +73,7 @@ export interface WatchOptions {
  * After a death of the child everything may have happened unseen, so each table is reported as `unknown`.
  */
 export const watchTables = (
-  deps: ResidentDeps,
+  deps: ResidentDeps & { readonly exec: Pick<Exec, 'run'> },
   tables: readonly string[],
   onForeignChange: (change: ForeignChange) => void,
   { ignore = [], signs = [] }: WatchOptions = {},
@@ -95,11 +96,21 @@ export const watchTables = (
   }
   let lastLine = 0
   let overrun: Timer | undefined
+  // Who flushes everything meanwhile is not seen to do so. To write all anew after each overrun would only bring the next one.
+  const lookForTables = async () => {
+    const { stdout } = await deps.exec.run(['nft', 'list', 'tables'])
+    const standing = new Set(stdout.split('\n').map(line => line.replace(/^table /, '')))
+    for (const table of tables) if (!standing.has(table)) report(table, 'unknown')
+  }
   /** The end of our own load may be among what was lost. */
   const whenQuiet = () => {
     overrun = undefined
-    if (clock.monotonic() - lastLine < quietMs) overrun = clock.after(quietMs, whenQuiet)
-    else signing.clear()
+    if (clock.monotonic() - lastLine < quietMs) {
+      overrun = clock.after(quietMs, whenQuiet)
+      return
+    }
+    signing.clear()
+    lookForTables().catch(error => log.warn({ err: error }, 'the tables of nftables could not be listed'))
   }
   const onLost = (line: string) => {
     const busy = signing.size > 0

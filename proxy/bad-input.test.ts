@@ -57,7 +57,7 @@ const slice = (of: string, addresses: readonly string[], ports: EndpointSlice['p
 })
 
 t.test('an address of the wrong family in a slice is passed over', async t2 => {
-  const { services, endpointSlices, proxier, send } = start()
+  const { services, endpointSlices, proxier, send, lines } = start()
   services.put(service('web', '10.96.0.1', ''))
   endpointSlices.put(slice('web', ['fd00:244::1', 'no address at all', '10.244.1.1']))
   services.put(service('only-bad', '10.96.0.2', ''))
@@ -66,6 +66,14 @@ t.test('an address of the wrong family in a slice is passed over', async t2 => {
   t2.equal(send('10.96.0.1', 80), '10.244.1.1:8080')
   t2.equal(send('10.96.0.2', 80), 'rejected')
   t2.equal(proxier.status().failures, 0)
+  const told = () => lines.filter(line => line.includes('passed over'))
+  t2.match(told(), [
+    /default\/web.*"addresses":\["fd00:244::1","no address at all"\],"count":2.*not of IPv4/,
+    /default\/only-bad/,
+  ])
+  services.put(service('web', '10.96.0.1', '', { ports: [{ port: 81 }] }))
+  await proxier.settled()
+  t2.equal(told().length, 2, 'once for each slice, whatever else changes')
 })
 
 for (const [what, spec, at] of [

@@ -1,6 +1,7 @@
 // What the kernel should hold: judges Services by the model, settles who owns an address, and keeps what has not been written yet.
 // No I/O. A Service that cannot be judged is logged and keeps what it had; the others go on.
-import type { IPFamily } from '../api/types.ts'
+import { isIP } from 'node:net'
+import type { EndpointSlice, IPFamily } from '../api/types.ts'
 import { describe, Fault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import type { ServiceChange } from './changes.ts'
@@ -25,6 +26,17 @@ export interface DesiredDeps {
   readonly mostPorts: number
 }
 
+const familyNumber = { IPv4: 4, IPv6: 6, FQDN: undefined } as const
+/** A line names some of them, but not a thousand. */
+const named = 5
+
+/** Addresses that a slice has come with and that are none of its family: nobody is sent there. */
+const strangersOf = (slice: EndpointSlice): readonly string[] => {
+  const wanted = familyNumber[slice.addressType as keyof typeof familyNumber]
+  if (wanted === undefined) return []
+  return (slice.endpoints ?? []).flatMap(({ addresses: [first = ''] }) => (isIP(first) === wanted ? [] : [first]))
+}
+
 /** Nothing is desired at first. */
 export const createDesired = ({ families, log, mostPorts }: DesiredDeps): Desired => {
   const claims = createClaims()
@@ -36,9 +48,21 @@ export const createDesired = ({ families, log, mostPorts }: DesiredDeps): Desire
     const first = changes.get(change.key)
     changes.set(change.key, first === undefined ? change : { ...change, before: first.before })
   }
+  const tellStrangers = ({ key, before, after }: ServiceChange) => {
+    for (const slice of after.slices) {
+      if (before.slices.includes(slice)) continue
+      const strangers = strangersOf(slice)
+      if (strangers.length === 0) continue
+      const about = { service: key, slice: slice.metadata.name, addresses: strangers.slice(0, named), count: strangers.length }
+      log.warn(about, `an EndpointSlice has addresses that are not of ${slice.addressType}, as it says: they are passed over`)
+    }
+  }
   return {
-    judge: ({ key, after: { service, slices } }, node) => {
+    judge: (change, node) => {
+      const { key, after } = change
+      const { service, slices } = after
       try {
+        tellStrangers(change)
         const count = service?.spec.ports?.length ?? 0
         if (count > mostPorts)
           throw new Fault(
