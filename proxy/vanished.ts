@@ -47,12 +47,20 @@ export const createLosses = (vanished: Pick<Vanished, 'note'>): Losses => {
 }
 
 /** A ruleset that is flushed goes table by table, and a long one is reported for some time. */
-const quietMs = 300
-const longestMs = 2_000
+const defaults = { quietMs: 300, longestMs: 2_000 } as const
 /** A line names what vanished, but not a thousand elements. */
 const named = 20
 
-export const createVanished = ({ clock, log }: { readonly clock: Clock; readonly log: Log }): Vanished => {
+export interface VanishedDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** How long nothing may go any more before the line comes, and the longest that it waits when it goes on. */
+  readonly quietMs?: number
+  readonly longestMs?: number
+}
+
+export const createVanished = (deps: VanishedDeps): Vanished => {
+  const { clock, log, quietMs, longestMs } = { ...defaults, ...deps }
   const places = new Set<string>()
   const pieces = new Set<string>()
   let times = 0

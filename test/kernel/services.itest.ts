@@ -9,6 +9,7 @@ import { createNft } from '../../host/nft.ts'
 import type { ForeignChange } from '../../host/nftmonitor.ts'
 import { addresses, backendContract, nodeName, service, slice, type World } from '../../proxy/backend.contract.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
+import { createVanished } from '../../proxy/vanished.ts'
 import { inUse } from '../support/ruleset.ts'
 import { createServiceWorld } from '../support/service-world.ts'
 import { patience, waitFor } from '../support/wait.ts'
@@ -23,6 +24,15 @@ const slices = createStore<EndpointSlice>()
 const lines: string[] = []
 const alsoGone: ForeignChange[] = []
 
+const log = createLog({
+  verbosity: 2,
+  human: false,
+  write: line => lines.push(line),
+})
+// Where the kernel's reports come ten times as slowly, so does the end of what they tell of.
+const vanished = createVanished({ clock: systemClock, log, quietMs: 300 * patience, longestMs: 2_000 * patience })
+t.teardown(() => vanished.stop())
+
 const start = (): Promise<ServiceProxy> =>
   createProxy({
     services,
@@ -34,12 +44,7 @@ const start = (): Promise<ServiceProxy> =>
     },
     alsoWatch: { tables: ['ip nodelet-cni'], onForeignChange: change => alsoGone.push(change) },
     exec: net.node.exec,
-    clock: systemClock,
-    log: createLog({
-      verbosity: 2,
-      human: false,
-      write: line => lines.push(line),
-    }),
+    ...{ clock: systemClock, log, vanished },
     prepareKernel: async () => undefined,
   })
 
