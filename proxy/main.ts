@@ -125,6 +125,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   const vanished = deps.vanished ?? createVanished({ clock, log })
   const watch = mode.watch({
     resync: proxier.resync,
+    settled: proxier.settled,
     stands: family => proxier.status().synced && proxier.status().due[family] === undefined,
     also: deps.alsoWatch,
     vanished,

@@ -31,6 +31,8 @@ export interface ModeWatch {
 
 export interface WatchDeps {
   readonly resync: (reason: string, family: IPFamily) => void
+  /** Resolves when everything of this moment is in the kernel. */
+  readonly settled: () => Promise<void>
   /** Whether the rules of a family should all stand at this moment. */
   readonly stands: (family: IPFamily) => boolean
   readonly also: AlsoWatch | undefined

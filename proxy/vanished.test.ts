@@ -29,12 +29,12 @@ t.test('what goes from two tables one after the other is one line and counts onc
 
 t.test('who never stops is told of all the same, and no line names a thousand pieces', async t => {
   const { clock, lines, vanished } = start()
-  for (let piece = 0; piece < 60; piece++) {
+  for (let piece = 0; piece < 240; piece++) {
     vanished.note('ip nodelet-proxy', [`element ${piece}`])
     await clock.advance(50)
   }
   t.equal(lines.length, 1)
-  t.match(lines[0], /"element 19"\],"pieces":4\d/)
+  t.match(lines[0], /"element 19"\],"pieces":20\d/)
   vanished.stop()
   t.equal(lines.length, 2, 'at the end nothing is kept back')
   vanished.stop()
@@ -52,6 +52,24 @@ t.test('a part counts its own losses, in one line with those of others', async t
   await clock.advance(1_000)
   t.equal(lines.length, 2)
   t.equal(losses.count, 1)
+})
+
+t.test('what is told late, while rules are written anew, is the same line', async t => {
+  const { clock, lines, vanished } = start()
+  const losses = createLosses(vanished, () => clock.sleep(2_000))
+  losses.note('ip nodelet-proxy', ['ip nodelet-proxy table'])
+  await clock.advance(2_400)
+  losses.note('ip6 nodelet-proxy', ['ip6 nodelet-proxy table'])
+  await clock.advance(10_000)
+  t.match(lines, [/"where":"ip nodelet-proxy, ip6 nodelet-proxy"/])
+  t.equal(losses.count, 1)
+})
+
+t.test('a repair that does not come to an end keeps no line back for ever', async t => {
+  const { clock, lines, vanished } = start()
+  vanished.note('ip nodelet-proxy', ['ip nodelet-proxy table'], () => new Promise(() => undefined))
+  await clock.advance(11_000)
+  t.equal(lines.length, 1)
 })
 
 t.test('that reports were lost is no loss', async t => {

@@ -8,9 +8,10 @@ export interface Vanished {
   /**
    * @param where a table or family, as the line is to name it
    * @param gone the pieces that are not there any more
+   * @param repaired resolves when they stand again
    * @returns which time it is that something goes, from 1
    */
-  note(where: string, gone: readonly string[]): number
+  note(where: string, gone: readonly string[], repaired?: () => Promise<void>): number
   /** What was noted is told. */
   stop(): void
 }
@@ -31,12 +32,12 @@ export const noteChange = (
   if (known.length > 0) to.note(table, known)
 }
 
-export const createLosses = (vanished: Pick<Vanished, 'note'>): Losses => {
+export const createLosses = (vanished: Pick<Vanished, 'note'>, repaired?: () => Promise<void>): Losses => {
   let count = 0
   let last = 0
   return {
     note: (where, gone) => {
-      const time = vanished.note(where, gone)
+      const time = vanished.note(where, gone, repaired)
       if (time !== last) count += 1
       last = time
     },
@@ -47,50 +48,58 @@ export const createLosses = (vanished: Pick<Vanished, 'note'>): Losses => {
 }
 
 /** A ruleset that is flushed goes table by table, and a long one is reported for some time. */
-const defaults = { quietMs: 300, longestMs: 2_000 } as const
+const quietMs = 300
+const longestMs = 10_000
+/** Repairs that take longer than this keep a small machine so busy that the kernel's reports wait. */
+const busyMs = 50
 /** A line names what vanished, but not a thousand elements. */
 const named = 20
 
-export interface VanishedDeps {
-  readonly clock: Clock
-  readonly log: Log
-  /** How long nothing may go any more before the line comes, and the longest that it waits when it goes on. */
-  readonly quietMs?: number
-  readonly longestMs?: number
-}
-
-export const createVanished = (deps: VanishedDeps): Vanished => {
-  const { clock, log, quietMs, longestMs } = { ...defaults, ...deps }
+export const createVanished = ({ clock, log }: { readonly clock: Clock; readonly log: Log }): Vanished => {
   const places = new Set<string>()
   const pieces = new Set<string>()
+  const repairs = new Set<() => Promise<void>>()
   let times = 0
   let first = 0
   let timer: Timer | undefined
 
   const tell = () => {
+    timer?.cancel()
     timer = undefined
     const about = { where: [...places].join(', '), gone: [...pieces].slice(0, named), pieces: pieces.size }
     log.warn(about, 'somebody else removed rules; they are written anew')
-    places.clear()
-    pieces.clear()
+    for (const noted of [places, pieces, repairs]) noted.clear()
+  }
+  const leftMs = () => Math.max(0, first + longestMs - clock.monotonic())
+  const after = (ms: number, act: () => void) => {
+    timer?.cancel()
+    timer = clock.after(Math.min(ms, leftMs()), act)
+    return timer
+  }
+  /** While something is written anew, reports of what went before may still come. */
+  const whenQuiet = () => {
+    const began = clock.monotonic()
+    const waiting = after(longestMs, tell)
+    void Promise.allSettled([...repairs].map(repaired => repaired())).then(() => {
+      if (timer !== waiting) return
+      if (clock.monotonic() - began < busyMs) tell()
+      else after(quietMs, whenQuiet)
+    })
   }
   return {
-    note: (where, gone) => {
-      const now = clock.monotonic()
+    note: (where, gone, repaired) => {
       if (timer === undefined) {
         times += 1
-        first = now
+        first = clock.monotonic()
       }
-      timer?.cancel()
-      timer = clock.after(Math.min(quietMs, Math.max(0, first + longestMs - now)), tell)
+      after(quietMs, whenQuiet)
       places.add(where)
       for (const piece of gone) pieces.add(piece)
+      if (repaired !== undefined) repairs.add(repaired)
       return times
     },
     stop: () => {
-      if (timer === undefined) return
-      timer.cancel()
-      tell()
+      if (timer !== undefined) tell()
     },
   }
 }

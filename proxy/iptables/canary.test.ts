@@ -4,7 +4,7 @@ import type { IPFamily } from '../../api/types.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import { createLog } from '../../host/log.ts'
-import { createVanished } from '../vanished.ts'
+import { createLosses, createVanished } from '../vanished.ts'
 import { canaries, createCanary } from './canary.ts'
 
 const start = (variant: Iptables['variant'], { costMs = 1 }: { costMs?: number } = {}) => {
@@ -33,7 +33,7 @@ const start = (variant: Iptables['variant'], { costMs = 1 }: { costMs?: number }
     ],
     stands: () => kernel.stands,
     resync: (_, family) => resyncs.push(family),
-    vanished: createVanished({ clock, log }),
+    losses: createLosses(createVanished({ clock, log })),
     ...{ clock, log },
   })
   return { clock, canary, kernel, looks, lines, resyncs }

@@ -5,7 +5,7 @@ import type { IPFamily } from '../../api/types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'
-import { createLosses, type Vanished } from '../vanished.ts'
+import type { Losses } from '../vanished.ts'
 import { jumpComment } from './skeleton.ts'
 import { canaryChain, chainName, type Table } from './words.ts'
 
@@ -38,7 +38,7 @@ export interface CanaryDeps {
   /** Whether the rules of a family are expected to stand: not before the first sync, not after a failed one. */
   readonly stands: (family: IPFamily) => boolean
   readonly resync: (reason: string, family: IPFamily) => void
-  readonly vanished: Pick<Vanished, 'note'>
+  readonly losses: Losses
   readonly clock: Clock
   readonly log: Log
 }
@@ -51,15 +51,13 @@ const cheapMs = 10
 const remembered = 5
 
 /** Looks until stopped; nobody has to look often where the kernel tells of deletions. */
-export const createCanary = ({ families, stands, resync, vanished, clock, log }: CanaryDeps): Canary => {
+export const createCanary = ({ families, stands, resync, losses, clock, log }: CanaryDeps): Canary => {
   const looks = new Map<IPFamily, { readonly at: number; readonly costs: readonly number[] }>()
   const found = new Set<IPFamily>()
   let timer: Timer | undefined
   let stopped = false
   let looking = false
   let poked = false
-
-  const losses = createLosses(vanished)
 
   // Who empties everything does so table by table: it is written anew once.
   const repair = () => {

@@ -7,6 +7,7 @@ import { type Iptables, openIptables } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'
 import { type ForeignChange, type Sign, watchTables } from '../../host/nftmonitor.ts'
 import type { Mode, ModeDeps } from '../mode.ts'
+import { createLosses } from '../vanished.ts'
 import { createIptablesBackend, removeChains } from './backend.ts'
 import { type Canary, createCanary } from './canary.ts'
 import { probeKernel } from './probe.ts'
@@ -102,8 +103,8 @@ export const openIptablesMode = async ({ exec, clock, log }: ModeDeps): Promise<
           takes: ({ protocol }) => protocols.has(protocol),
         }),
       ),
-    watch: ({ resync, stands, also, vanished }) => {
-      const canary = createCanary({ families: usable, stands, resync, vanished, clock, log })
+    watch: ({ resync, settled, stands, also, vanished }) => {
+      const canary = createCanary({ families: usable, stands, resync, losses: createLosses(vanished, settled), clock, log })
       const told = usable.filter(({ iptables }) => iptables.variant === 'nft').map(({ family }) => family)
       const ours = Object.entries(watchedTables).flatMap(([table, family]) => (told.includes(family) ? [table] : []))
       const lost = (family: IPFamily) => resync('reports of changes were lost', family)

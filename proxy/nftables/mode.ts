@@ -36,8 +36,8 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
     families: usable.map(({ family }) => family),
     backends: ({ settings, slices }) =>
       usable.map(words => createNftBackend({ nft, elements: createNftElements(exec), words, settings, slices })),
-    watch: ({ resync, also, vanished }) => {
-      const losses = createLosses(vanished)
+    watch: ({ resync, settled, also, vanished }) => {
+      const losses = createLosses(vanished, settled)
       const drift = createDrift({ resync, losses })
       const monitor = watchTables(
         { exec, clock, log },

@@ -9,7 +9,6 @@ import { createNft } from '../../host/nft.ts'
 import type { ForeignChange } from '../../host/nftmonitor.ts'
 import { addresses, backendContract, nodeName, service, slice, type World } from '../../proxy/backend.contract.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
-import { createVanished } from '../../proxy/vanished.ts'
 import { inUse } from '../support/ruleset.ts'
 import { createServiceWorld } from '../support/service-world.ts'
 import { patience, waitFor } from '../support/wait.ts'
@@ -24,15 +23,6 @@ const slices = createStore<EndpointSlice>()
 const lines: string[] = []
 const alsoGone: ForeignChange[] = []
 
-const log = createLog({
-  verbosity: 2,
-  human: false,
-  write: line => lines.push(line),
-})
-// Where the kernel's reports come ten times as slowly, so does the end of what they tell of.
-const vanished = createVanished({ clock: systemClock, log, quietMs: 300 * patience, longestMs: 2_000 * patience })
-t.teardown(() => vanished.stop())
-
 const start = (): Promise<ServiceProxy> =>
   createProxy({
     services,
@@ -44,7 +34,12 @@ const start = (): Promise<ServiceProxy> =>
     },
     alsoWatch: { tables: ['ip nodelet-cni'], onForeignChange: change => alsoGone.push(change) },
     exec: net.node.exec,
-    ...{ clock: systemClock, log, vanished },
+    clock: systemClock,
+    log: createLog({
+      verbosity: 2,
+      human: false,
+      write: line => lines.push(line),
+    }),
     prepareKernel: async () => undefined,
   })
 
@@ -137,7 +132,11 @@ for (const [what, text] of foreign)
     await waitFor('the log', () => told().length > 0)
     await proxy.settled()
     t2.equal(told().length, 1, 'one line of the log')
-    t2.match(told()[0], /"gone":\["ip nodelet-proxy .+"\]/, 'names what vanished')
+    t2.match(
+      told()[0],
+      /"where":"(ip6 nodelet-proxy, )?ip nodelet-proxy\b.*"gone":\["ip6? nodelet-proxy .+"\]/,
+      'names what vanished',
+    )
     t2.equal(drifts(), before + 1, 'and it counts as one')
   })
 
