@@ -10,7 +10,7 @@ import { say } from './report.ts'
 import { uninstallChecks } from './uninstall.ts'
 
 const parts = (process.argv[2] ?? '').split(',')
-const memory = '/opt/before-reboot.json'
+const memory = '/opt/release/before-reboot.json'
 
 const firstBoot = async (): Promise<number> => {
   await addNetwork()

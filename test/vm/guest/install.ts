@@ -230,7 +230,7 @@ const serveSingle = async () => {
   await allPods()
 }
 
-const recordFile = '/opt/shutdown.json'
+const recordFile = '/opt/release/shutdown.json'
 const networkUnit = `[Service]
 Type=oneshot
 RemainAfterExit=yes
