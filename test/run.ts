@@ -111,10 +111,7 @@ const runSerial = async (ring: string, paths: readonly string[]): Promise<readon
   return results
 }
 
-/**
- * Rings that run only when they are asked for. The VM's: under emulation Node itself ends with a segmentation fault now and then, in code
- * that it has compiled while it ran, which says nothing about the daemon.
- */
+/** Rings that run only when they are asked for: that of the emulated machine takes longer than all others together. */
 const apart: ReadonlySet<string> = new Set(['vm'])
 
 const main = async ([ring = 'all', filter = '']: readonly string[]): Promise<number> => {
