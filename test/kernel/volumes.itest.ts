@@ -183,7 +183,7 @@ for (const [name, volume, message] of [
     { name: 'v', projected: { sources: [{ serviceAccountToken: { path: 't' } }] } },
     'serviceAccountToken needs an apiserver that issues it, and this node runs without one',
   ],
-  ['support for its kind', { name: 'v', nfs: { server: 's', path: '/' } }, 'volume kind nfs is not supported on this node'],
+  ['support for its kind', { name: 'v', glusterfs: { path: 'x' } }, 'volume kind glusterfs is not supported on this node'],
 ] as const)
   t.test(`a volume that lacks ${name} is not prepared, leaves no mount, and says so as the kubelet does`, async t => {
     const node = bench(t)
