@@ -13,10 +13,12 @@ const [, server = '', ...flags] = await openForJoin(controlPlane)
 const module = (name: string) => JSON.stringify(join(import.meta.dirname, '../../setup', name))
 const program = `
 const { prepareJoin } = await import(${module('join.ts')})
-const { systemClock } = await import(${JSON.stringify(join(import.meta.dirname, '../../host/clock.ts'))})
+const { holdProcess, systemClock } = await import(${JSON.stringify(join(import.meta.dirname, '../../host/clock.ts'))})
 const { installOptions } = await import(${module('options.ts')})
 const options = installOptions(process.argv.slice(1))
+const held = holdProcess()
 console.log(await prepareJoin(options.join, systemClock).then(it => JSON.stringify(it), error => error.message))
+held.cancel()
 `
 const ask = async (...words: readonly string[]): Promise<string> => {
   const argv = [process.execPath, '--input-type=module', '--eval', program, '--', '--join', server, ...words]
