@@ -8,21 +8,12 @@ import type { Exec } from '../../host/exec.ts'
 import { silentLog } from '../../host/log.ts'
 import { createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
 import { createRandomChanges, randomNode, randomPodRanges } from '../../proxy/random-changes.fake.ts'
+import { type IptablesKind, ofKind, withPrograms } from '../support/iptables-kind.ts'
 import { createNetns } from '../support/netns.ts'
 
 interface Stores {
   readonly services: Store<Service>
   readonly slices: Store<EndpointSlice>
-}
-
-const withVariant = (exec: Exec, variant: string): Exec => {
-  const named = (argv: readonly string[]) =>
-    argv.map((word, at) => (at === 0 ? word.replace(/^(ip6?tables)(?!-nft|-legacy)/, `$1-${variant}`) : word))
-  return {
-    run: (argv, options) => exec.run(named(argv), options),
-    try: (argv, options) => exec.try(named(argv), options),
-    watch: exec.watch,
-  }
 }
 
 /** What the kernel holds, by chain; the order of chains means nothing. */
@@ -39,10 +30,10 @@ const rulesOf = async (exec: Exec) => {
   return [...chains].sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
-const route = async (variant: string, { services, slices }: Stores, change: (proxy: ServiceProxy) => Promise<void>) => {
+const route = async (variant: IptablesKind, { services, slices }: Stores, change: (proxy: ServiceProxy) => Promise<void>) => {
   const netns = await createNetns()
   try {
-    const exec = withVariant(netns.exec, variant)
+    const exec = withPrograms(netns.exec, program => ofKind(program, variant))
     const proxy = await createProxy({
       ...{ services, endpointSlices: slices, nodeName: randomNode.name, zone: randomNode.zone, mode: 'iptables', exec },
       settings: {

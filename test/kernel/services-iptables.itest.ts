@@ -13,35 +13,26 @@ import { createLog } from '../../host/log.ts'
 import { addresses, backendContract, nodeName, nodePort, service, slice, type World } from '../../proxy/backend.contract.ts'
 import { cleanupIptables } from '../../proxy/iptables/mode.ts'
 import { createProxy } from '../../proxy/main.ts'
+import { type IptablesKind, ofKind, withPrograms } from '../support/iptables-kind.ts'
 import { createNetns } from '../support/netns.ts'
 import { listenSctp, sendSctp } from '../support/sctp.ts'
+import { createServiceStores } from '../support/service-stores.ts'
 import { createServiceWorld, type ServiceWorld } from '../support/service-world.ts'
 import { waitFor } from '../support/wait.ts'
 
 const both: readonly IPFamily[] = ['IPv4', 'IPv6']
 const { cluster, node } = addresses.IPv4
 const ready = { ready: true }
-type Variant = 'nft' | 'legacy'
-
-/** As if `iptables` were the program of this kind, and its lock this file. */
-const withVariant = (exec: Exec, variant: Variant, lock: () => string): Exec => {
-  const named = (argv: readonly string[]) =>
-    argv.map((word, at) => (at === 0 ? word.replace(/^(ip6?tables)(?!-nft|-legacy)/, `$1-${variant}`) : word))
-  const env = () => ({ XTABLES_LOCKFILE: lock() })
-  return {
-    run: (argv, options) => exec.run(named(argv), { ...options, env: env() }),
-    try: (argv, options) => exec.try(named(argv), { ...options, env: env() }),
-    watch: exec.watch,
-  }
-}
-
-const createRig = async (t: Test, variant: Variant) => {
+const createRig = async (t: Test, variant: IptablesKind) => {
   const net = await createServiceWorld()
   const folder = await mkdtemp(join(tmpdir(), 'nlt-xtables-'))
   const lock = { file: join(folder, 'lock') }
-  const exec = withVariant(net.node.exec, variant, () => lock.file)
-  const services = createStore<Service>()
-  const slices = createStore<EndpointSlice>()
+  const exec = withPrograms(
+    net.node.exec,
+    program => ofKind(program, variant),
+    () => ({ XTABLES_LOCKFILE: lock.file }),
+  )
+  const { services, slices, fill: fillStores } = createServiceStores()
   const lines: string[] = []
   const start = () =>
     createProxy({
@@ -60,12 +51,7 @@ const createRig = async (t: Test, variant: Variant) => {
     ...{ net, exec, lock, folder, services, slices, lines, start },
     proxy: await start(),
     fill: async (wantedServices: readonly Service[], wantedSlices: readonly EndpointSlice[]) => {
-      for (const { metadata } of services.list())
-        if (!wantedServices.some(one => one.metadata.name === metadata.name)) services.remove('default', metadata.name)
-      for (const { metadata } of slices.list())
-        if (!wantedSlices.some(one => one.metadata.name === metadata.name)) slices.remove('default', metadata.name)
-      for (const one of wantedServices) services.put(one)
-      for (const one of wantedSlices) slices.put(one)
+      fillStores(wantedServices, wantedSlices)
       await rig.proxy.settled()
     },
     reach: (family: IPFamily = 'IPv4') => net.send({ from: 'pod', to: addresses[family].cluster, port: 80 }),
@@ -110,7 +96,7 @@ const sctp = async (t: Test, { net, fill }: Rig) => {
   }
 }
 
-const foreignOf = (variant: Variant): readonly (readonly [string, readonly (readonly string[])[]])[] => [
+const foreignOf = (variant: IptablesKind): readonly (readonly [string, readonly (readonly string[])[]])[] => [
   ['flushes the nat table', [['iptables', '-t', 'nat', '-F']]],
   ['flushes the filter table', [['iptables', '-F']]],
   ['deletes our jump', [['iptables', '-t', 'nat', '-D', 'PREROUTING', '1']]],
@@ -134,7 +120,7 @@ const foreignOf = (variant: Variant): readonly (readonly [string, readonly (read
 const ownChain = async ({ exec }: Rig): Promise<string> =>
   /-j (KUBE-SVC-\w+)/.exec((await exec.run(['iptables', '-t', 'nat', '-S', 'KUBE-SERVICES-0a'])).stdout)?.[1] ?? ''
 
-const repairs = async (t: Test, rig: Rig, variant: Variant) => {
+const repairs = async (t: Test, rig: Rig, variant: IptablesKind) => {
   const limitMs = variant === 'nft' ? 1_000 : 2_000
   for (const [what, commands] of foreignOf(variant))
     await t.test(`somebody ${what}: traffic is back within ${limitMs / 1_000} s`, async t => {
@@ -171,7 +157,7 @@ const repairs = async (t: Test, rig: Rig, variant: Variant) => {
   })
 }
 
-const refusals = async (t: Test, rig: Rig, variant: Variant) => {
+const refusals = async (t: Test, rig: Rig, variant: IptablesKind) => {
   await rig.fill([service('IPv4')], [slice('IPv4', { a: ready })])
   const good = rig.lock.file
   if (variant === 'legacy')

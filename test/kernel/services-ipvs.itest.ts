@@ -2,7 +2,6 @@
 // outlive their endpoint, schedulers, a restart under load, foreign changes, SCTP, the way out. Kernels without IPVS are told so.
 // test/vm runs this file where the kernel has it.
 import t from 'tap'
-import { createStore } from '../../api/source.ts'
 import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { isFault } from '../../host/fault.ts'
@@ -11,6 +10,7 @@ import { createLog } from '../../host/log.ts'
 import { addresses, backendContract, nodeName, service, slice, type World } from '../../proxy/backend.contract.ts'
 import type { IpvsSettings } from '../../proxy/ipvs/settings.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
+import { createServiceStores } from '../support/service-stores.ts'
 import { createServiceWorld } from '../support/service-world.ts'
 import { waitFor } from '../support/wait.ts'
 
@@ -19,8 +19,7 @@ const { cluster } = addresses.IPv4
 const ready = { ready: true }
 
 const net = await createServiceWorld()
-const services = createStore<Service>()
-const slices = createStore<EndpointSlice>()
+const { services, slices, fill: fillStores } = createServiceStores()
 const lines: string[] = []
 
 const start = (ipvs: Partial<IpvsSettings> = {}): Promise<ServiceProxy> =>
@@ -43,12 +42,7 @@ services.markSynced()
 slices.markSynced()
 
 const fill = async (wantedServices: readonly Service[], wantedSlices: readonly EndpointSlice[]) => {
-  for (const { metadata } of services.list())
-    if (!wantedServices.some(one => one.metadata.name === metadata.name)) services.remove('default', metadata.name)
-  for (const { metadata } of slices.list())
-    if (!wantedSlices.some(one => one.metadata.name === metadata.name)) slices.remove('default', metadata.name)
-  for (const one of wantedServices) services.put(one)
-  for (const one of wantedSlices) slices.put(one)
+  fillStores(wantedServices, wantedSlices)
   await proxy?.settled()
 }
 const reach = (family: IPFamily = 'IPv4') => net.send({ from: 'pod', to: addresses[family].cluster, port: 80 })

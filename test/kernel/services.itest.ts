@@ -1,7 +1,6 @@
 // Service routing with real packets: the backend contract in namespaces for both families, then what only a kernel can show:
 // conntrack, foreign changes to our table, a refused transaction, a restart under load, and the way out.
 import t from 'tap'
-import { createStore } from '../../api/source.ts'
 import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { createLog } from '../../host/log.ts'
@@ -10,6 +9,7 @@ import type { ForeignChange } from '../../host/nftmonitor.ts'
 import { addresses, backendContract, nodeName, service, slice, type World } from '../../proxy/backend.contract.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
 import { inUse } from '../support/ruleset.ts'
+import { createServiceStores } from '../support/service-stores.ts'
 import { createServiceWorld } from '../support/service-world.ts'
 import { patience, waitFor } from '../support/wait.ts'
 
@@ -18,8 +18,7 @@ const { cluster } = addresses.IPv4
 const ready = { ready: true }
 
 const net = await createServiceWorld()
-const services = createStore<Service>()
-const slices = createStore<EndpointSlice>()
+const { services, slices, fill: fillStores } = createServiceStores()
 const lines: string[] = []
 const alsoGone: ForeignChange[] = []
 
@@ -52,12 +51,7 @@ t.teardown(async () => {
 })
 
 const fill = async (wantedServices: readonly Service[], wantedSlices: readonly EndpointSlice[]) => {
-  for (const { metadata } of services.list())
-    if (!wantedServices.some(one => one.metadata.name === metadata.name)) services.remove('default', metadata.name)
-  for (const { metadata } of slices.list())
-    if (!wantedSlices.some(one => one.metadata.name === metadata.name)) slices.remove('default', metadata.name)
-  for (const one of wantedServices) services.put(one)
-  for (const one of wantedSlices) slices.put(one)
+  fillStores(wantedServices, wantedSlices)
   await proxy.settled()
 }
 const world: World = { protocols: ['TCP', 'UDP'], set: fill, send: net.send }

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { ProxyMode } from '../../api/config/kube-proxy.ts'
-import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
+import type { IPFamily } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
-import type { Exec } from '../../host/exec.ts'
 import { createLog } from '../../host/log.ts'
 import { addresses, nodeName } from '../../proxy/backend.contract.ts'
 import { createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
+import { type IptablesKind, ofKind, withPrograms } from './iptables-kind.ts'
+import { createServiceStores } from './service-stores.ts'
 import { createServiceWorld } from './service-world.ts'
 import { waitFor } from './wait.ts'
 
@@ -20,28 +20,18 @@ const both: readonly IPFamily[] = ['IPv4', 'IPv6']
 /** Programs by the name under which the proxy starts them, and the file that is started instead. */
 type Replaced = Map<string, string>
 
-const withPrograms = (exec: Exec, replaced: Replaced, kind: 'nft' | 'legacy', lock: () => string): Exec => {
-  const named = ([program = '', ...args]: readonly string[]) => [
-    replaced.get(program) ?? program.replace(/^(ip6?tables)(?!-nft|-legacy)/, `$1-${kind}`),
-    ...args,
-  ]
-  const env = () => ({ XTABLES_LOCKFILE: lock() })
-  return {
-    run: (argv, options) => exec.run(named(argv), { ...options, env: env() }),
-    try: (argv, options) => exec.try(named(argv), { ...options, env: env() }),
-    watch: (argv, onLine) => exec.watch(named(argv), onLine),
-  }
-}
-
 /** Everything goes again when the test ends. @param kind of iptables, where the mode writes those */
-export const createServiceRig = async (t: Test, { kind = 'nft' }: { kind?: 'nft' | 'legacy' } = {}) => {
+export const createServiceRig = async (t: Test, { kind = 'nft' }: { kind?: IptablesKind } = {}) => {
   const net = await createServiceWorld()
   const folder = await mkdtemp(join(tmpdir(), 'nlt-rig-'))
   const lock = { file: join(folder, 'lock') }
   const replaced: Replaced = new Map()
-  const exec = withPrograms(net.node.exec, replaced, kind, () => lock.file)
-  const services = createStore<Service>()
-  const slices = createStore<EndpointSlice>()
+  const exec = withPrograms(
+    net.node.exec,
+    program => replaced.get(program) ?? ofKind(program, kind),
+    () => ({ XTABLES_LOCKFILE: lock.file }),
+  )
+  const { services, slices } = createServiceStores()
   services.markSynced()
   slices.markSynced()
   const lines: string[] = []
@@ -70,7 +60,7 @@ export const createServiceRig = async (t: Test, { kind = 'nft' }: { kind?: 'nft'
     /** From now on this shell script runs in the place of the program, which it finds as `$PROGRAM`. */
     replace: async (program: string, script: string) => {
       const file = join(folder, `${program}-${replaced.size}.sh`)
-      const real = program.replace(/^(ip6?tables)/, `$1-${kind}`)
+      const real = ofKind(program, kind)
       await writeFile(file, `#!/bin/sh\nPROGRAM=${real}\nFOLDER=${folder}\n${script}\n`)
       await chmod(file, 0o755)
       replaced.set(program, file)
