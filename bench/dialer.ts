@@ -9,6 +9,8 @@ export type Order =
   | { readonly do: 'until'; readonly host: string; readonly port: number; readonly name?: string }
   /** Dials one after the other until `name` was not met for `rounds` dials. Answer: when it was met last, 0 for never. */
   | { readonly do: 'without'; readonly host: string; readonly port: number; readonly name: string; readonly rounds: number }
+  /** Dials one after the other until nobody accepts, and then until somebody does. Answer: how long nobody did, in milliseconds. */
+  | { readonly do: 'gap'; readonly host: string; readonly port: number }
   /** Opens and ends connections for so long, some at a time. Answer: how many each second. */
   | { readonly do: 'rate'; readonly host: string; readonly port: number; readonly seconds: number }
   /** Opens so many each second until stopped. Answer at the end: how many, how many failed, and the slowest. */
@@ -70,6 +72,13 @@ const until = async (host: string, port: number, name: string | undefined): Prom
   return answeredAt
 }
 
+const gap = async (host: string, port: number): Promise<number> => {
+  let last = now()
+  while ((await dial(host, port, false)) !== undefined) last = now()
+  while ((await dial(host, port, false)) === undefined) await pause(pollMs)
+  return now() - last
+}
+
 const now = () => Number(process.hrtime.bigint()) / 1e6
 
 const load = async (host: string, port: number, perSecond: number, seconds: number): Promise<Load> => {
@@ -101,6 +110,7 @@ const orders = {
       }
     return last
   },
+  gap: ({ host, port }: Extract<Order, { do: 'gap' }>) => gap(host, port),
   rate: ({ host, port, seconds }: Extract<Order, { do: 'rate' }>) => rate(host, port, seconds),
   load: ({ host, port, perSecond, seconds }: Extract<Order, { do: 'load' }>) => load(host, port, perSecond, seconds),
   get: async ({ url }: Extract<Order, { do: 'get' }>) => (await fetch(url)).text(),

@@ -4,7 +4,7 @@ import { type Figure, isMet, ratioOf } from './figure.ts'
 const number = (value: number): string => (value < 10 ? value.toFixed(1) : String(Math.round(value)))
 
 const bound = ({ atMost, under, unit }: Figure): string => {
-  if (atMost !== undefined) return `at most ${atMost}`
+  if (atMost !== undefined) return `at most ${Number(atMost.toFixed(2))}`
   return under === undefined ? '' : `under ${under} ${unit}`
 }
 
