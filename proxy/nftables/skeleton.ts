@@ -138,6 +138,8 @@ const baseChains = (words: ChainWords, settings: ProxySettings): readonly BaseCh
       hook: 'type nat hook postrouting priority 100',
       rules: [
         'ct status dnat jump remember',
+        // A local socket's port was drawn at random for it alone: drawing another one only costs (a seventh of a new connection).
+        `${marked} fib saddr type local ${takeMark(words)} masquerade`,
         `${marked} ${takeMark(words)} masquerade fully-random`,
         `ct status dnat ${t} saddr . ${t} daddr @hairpin masquerade fully-random`,
       ],

@@ -136,7 +136,7 @@ export const createWalk = (tables: Map<string, FakeTable>, locals: readonly stri
       },
     ],
     [
-      /^masquerade fully-random ?/,
+      /^masquerade( fully-random)? ?/,
       () => {
         state.masqueraded = true
         return 'accept'
