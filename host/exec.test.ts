@@ -71,3 +71,53 @@ t.test('a program that stays dies with its caller, however that ends', async t =
   await until(async () => !(await isAlive(Number(line))))
   t.notOk(await isAlive(Number(line)))
 })
+
+t.test('what a program says and how it ends is told', async t => {
+  const say = 'echo out; echo wrong >&2; echo; exit 3'
+  t.same(await systemExec.try(['sh', '-c', say]), { exitCode: 3, stdout: 'out\n', stderr: 'wrong' })
+  await t.rejects(systemExec.run(['sh', '-c', say]), { code: 'command', message: `sh -c ${say}: exit code 3: wrong` })
+  await t.rejects(systemExec.try(['no-such-program']), {
+    code: 'command',
+    message: 'no-such-program: spawn no-such-program ENOENT',
+  })
+  await t.rejects(systemExec.try(['sh', '-c', 'kill -TERM $$']), { message: 'sh -c kill -TERM $$: ended by SIGTERM' })
+  await t.rejects(systemExec.try([]), { message: 'no program given' })
+})
+
+t.test('a program that takes too long, or is not wanted any more, is ended', async t => {
+  await t.rejects(systemExec.run(['sleep', '1000'], { timeoutMs: 50 }), { message: 'sleep 1000: took longer than 0.05 s' })
+  const giveUp = new AbortController()
+  const running = systemExec.run(['sleep', '1000'], { signal: giveUp.signal })
+  giveUp.abort()
+  await t.rejects(running, { message: 'sleep 1000: given up' })
+  await t.rejects(systemExec.run(['sleep', '1000'], { signal: giveUp.signal }), {
+    message: 'sleep 1000: given up before it began',
+  })
+})
+
+t.test('a program begins as from a shell: our environment and more, signals as usual, no file of ours', async t => {
+  process.env['NODELET_EXEC_TEST'] = 'ours'
+  const print = ['sh', '-c', 'echo $NODELET_EXEC_TEST $MORE; grep -E "^Sig(Ign|Blk)" /proc/self/status']
+  const { stdout } = await systemExec.run(print, { env: { MORE: 'more' } })
+  t.same(stdout.split(/\s+/), ['ours', 'more', 'SigBlk:', '0000000000000000', 'SigIgn:', '0000000000000000'])
+  const [files] = await Promise.all([
+    systemExec.run(['ls', '-l', '/proc/self/fd'], { input: '' }),
+    systemExec.run(['true'], { input: 'of another' }),
+  ])
+  t.same(
+    files.stdout.split('\n').flatMap(line => / (\d+) -> \/memfd:/.exec(line)?.[1] ?? []),
+    ['0', '1', '2'],
+  )
+})
+
+t.test('many at once each have their own answer, and leave no open file', async t => {
+  const open = async () => (await readdir('/proc/self/fd')).length
+  const before = await open()
+  const numbers = Array.from({ length: 200 }, (_, index) => String(index))
+  const answers = await Promise.all(numbers.map(input => systemExec.run(['cat'], { input })))
+  t.same(
+    answers.map(({ stdout }) => stdout),
+    numbers,
+  )
+  t.equal(await open(), before)
+})

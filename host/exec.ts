@@ -1,12 +1,10 @@
 // The only place that starts a process. Programs get an argv array and, where they take a batch, text on stdin;
 // no shell is ever given a string. Output is returned whole for short runs and line by line for those that stay.
 import type { ChildProcess } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import spawn, { type Options, SubprocessError } from 'nano-spawn'
+import spawn, { SubprocessError } from 'nano-spawn'
+import { systemClock } from './clock.ts'
 import { Fault } from './fault.ts'
+import { createSpawn, type Started } from './posix-spawn.ts'
 
 export interface RunOptions {
   /** Text for the program's standard input. */
@@ -44,55 +42,42 @@ export interface Watched {
   stop(): void
 }
 
-const toResult = (error: SubprocessError): RunResult => ({
-  exitCode: error.exitCode ?? -1,
-  stdout: error.stdout,
-  stderr: error.stderr,
-})
+const spawnProgram = createSpawn()
 
-/** More than this does not go into a pipe at once. */
-const pipeBytes = 64 * 1024
-
-/**
- * A long input as a file that has no name any more. Through a pipe it would be cut short when we are killed, and a program that reads
- * commands takes what it got for all there is. Undefined for a short one, and where no file can be had.
- */
-const toFile = async (input: string): Promise<FileHandle | undefined> => {
-  if (input.length < pipeBytes) return undefined
-  const path = join(tmpdir(), `.nodelet-input-${randomBytes(8).toString('hex')}`)
-  const file = await open(path, 'wx+', 0o600).catch(() => undefined)
-  if (file === undefined) return undefined
+const start = (
+  argv: readonly string[],
+  env: RunOptions['env'],
+  input: string | undefined,
+  failed: (reason: string, cause: unknown) => Fault,
+): Started => {
   try {
-    await unlink(path)
-    const bytes = Buffer.from(input)
-    // At a position, so that the program begins to read at the start.
-    for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at, at)).bytesWritten
-    return file
-  } catch {
-    await file.close()
-    return undefined
+    return spawnProgram(argv, env ? { ...process.env, ...env } : process.env, input)
+  } catch (error) {
+    throw failed(error instanceof Error ? error.message : String(error), error)
   }
 }
 
 const attempt = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
-  const [program, ...args] = argv
-  if (program === undefined) throw new Fault('command', 'no program given', { retry: 'never' })
-  const file = options.input === undefined ? undefined : await toFile(options.input)
-  const spawnOptions: Options = {
-    stdin: file?.fd ?? (options.input === undefined ? 'ignore' : { string: options.input }),
-    timeout: options.timeoutMs ?? 30_000,
-    killSignal: 'SIGKILL',
-    ...(options.signal && { signal: options.signal }),
-    ...(options.env && { env: options.env }),
+  const { input, signal, env, timeoutMs = 30_000 } = options
+  if (argv.length === 0) throw new Fault('command', 'no program given', { retry: 'never' })
+  const failed = (reason: string, cause?: unknown) => new Fault('command', `${argv.join(' ')}: ${reason}`, { cause })
+  if (signal?.aborted) throw failed('given up before it began', signal.reason)
+  const started = start(argv, env, input, failed)
+  let because: string | undefined
+  const giveUp = (why: string) => {
+    because ??= why
+    started.kill()
   }
+  const onAbort = () => giveUp('given up')
+  const late = systemClock.after(timeoutMs, () => giveUp(`took longer than ${timeoutMs / 1000} s`))
+  signal?.addEventListener('abort', onAbort)
   try {
-    const { stdout, stderr } = await spawn(program, args, spawnOptions)
-    return { exitCode: 0, stdout, stderr }
-  } catch (error) {
-    if (error instanceof SubprocessError && error.exitCode !== undefined) return toResult(error)
-    throw new Fault('command', `${program}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    const { exitCode, signal: endedBy, stdout, stderr } = await started.ended
+    if (exitCode === undefined) throw failed(`${because ?? `ended by ${endedBy}`}${stderr && `: ${stderr}`}`)
+    return { exitCode, stdout, stderr }
   } finally {
-    await file?.close()
+    late.cancel()
+    signal?.removeEventListener('abort', onAbort)
   }
 }
 
@@ -121,8 +106,8 @@ const watch = (argv: readonly string[], onLine: (line: string) => void): Watched
       await subprocess
       return { exitCode: 0, stdout: '', stderr: '' }
     } catch (error) {
-      if (error instanceof SubprocessError) return toResult(error)
-      throw error
+      if (!(error instanceof SubprocessError)) throw error
+      return { exitCode: error.exitCode ?? -1, stdout: error.stdout, stderr: error.stderr }
     }
   })()
   return {

@@ -113,7 +113,8 @@ t.test('no file imports itself through others', async t => {
 
 t.test('a program can be started, the clock read, a line logged and gRPC spoken in one place each', async t => {
   const owners: readonly (readonly [RegExp, readonly string[]])[] = [
-    [/^(node:)?child_process$|^nano-spawn$/, ['host/exec.ts']],
+    [/^(node:)?child_process$|^nano-spawn$|\/posix-spawn\.ts$/, ['host/exec.ts']],
+    [/^node:ffi$/, []],
     // loop.ts gives the event loop back, which is no notion of time.
     [/^(node:)?timers(\/|$)/, ['host/clock.ts', 'host/loop.ts']],
     [/^pino$/, ['host/log.ts']],

@@ -217,13 +217,8 @@ const faults: Readonly<
 > = {
   nftables: [
     ['nft is not there any more', 'nft', undefined, /no-such-program/],
-    ['nft dies before the kernel has all', 'nft', only('-f', `${drained}; kill -9 $$`), /terminated with SIGKILL: .*nft-\d+\.sh/],
-    [
-      'nft dies when the kernel has all',
-      'nft',
-      only('-f', '$PROGRAM "$@"; kill -9 $$'),
-      /terminated with SIGKILL: .*nft-\d+\.sh/,
-    ],
+    ['nft dies before the kernel has all', 'nft', only('-f', `${drained}; kill -9 $$`), /nft-\d+\.sh.*: ended by SIGKILL/],
+    ['nft dies when the kernel has all', 'nft', only('-f', '$PROGRAM "$@"; kill -9 $$'), /nft-\d+\.sh.*: ended by SIGKILL/],
     [
       'nft refuses what it does not know',
       'nft',
