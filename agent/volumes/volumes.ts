@@ -177,8 +177,8 @@ const lookUpClaims = async ({ claims }: VolumesDeps, pod: Pod): Promise<Claimed 
   return new Map(await Promise.all(found))
 }
 
-const placeOf = async (deps: VolumesDeps, pod: Pod): Promise<Place> => {
-  const dir = podDir(await realRoot(deps.rootDir), uidOf(pod))
+const placeOf = async (deps: VolumesDeps, root: string, pod: Pod): Promise<Place> => {
+  const dir = podDir(root, uidOf(pod))
   const found = await lookUpClaims(deps, pod)
   const claimed = (name: string): ClaimedVolume => {
     const claim = found?.get(name)
@@ -199,10 +199,22 @@ const placeOf = async (deps: VolumesDeps, pod: Pod): Promise<Place> => {
   return { pod, dir, action, shown, unclaimed: new Set(unclaimed) }
 }
 
-/** The root folder without symbolic links: the mount table knows real paths only. */
-const realRoot = async (rootDir: string): Promise<string> => {
-  await ensureDir(podsDir(rootDir), 0o750)
-  return realpath(rootDir)
+/** The root folder without symbolic links, made when it is first asked for: the mount table knows real paths only. */
+const createRoot = (rootDir: string): (() => Promise<string>) => {
+  const make = async () => {
+    await ensureDir(podsDir(rootDir), 0o750)
+    return realpath(rootDir)
+  }
+  let made: Promise<string> | undefined
+  return async () => {
+    made ??= make()
+    try {
+      return await made
+    } catch (error) {
+      made = undefined
+      throw error
+    }
+  }
 }
 
 /** Volumes made of objects, which can change under a running pod. */
@@ -276,9 +288,10 @@ export const createVolumes = (deps: VolumesDeps): Volumes => {
   const teardownDeps = { mounts: table, clock, log }
   // one thing at a time for each pod: the writer of files does not stand two at once
   const queues = createQueues()
-  const folderOf = async (uid: string): Promise<string> => podDir(await realRoot(deps.rootDir), uid)
+  const root = createRoot(deps.rootDir)
+  const folderOf = async (uid: string): Promise<string> => podDir(await root(), uid)
   const inQueue = <T>(pod: Pod, job: (place: Place) => Promise<T>): Promise<T> =>
-    queues.run(uidOf(pod), async () => job(await placeOf(deps, pod)))
+    queues.run(uidOf(pod), async () => job(await placeOf(deps, await root(), pod)))
 
   return {
     references,
@@ -293,7 +306,7 @@ export const createVolumes = (deps: VolumesDeps): Volumes => {
         return changed
       }),
     envFiles: async (pod, container) => {
-      const { action } = await placeOf(deps, pod)
+      const { action } = await placeOf(deps, await root(), pod)
       return readEnvFiles(container, volume => {
         const found = action(volume)
         return found?.do === 'empty-dir' ? found.dir : undefined
@@ -314,10 +327,10 @@ export const createVolumes = (deps: VolumesDeps): Volumes => {
     teardown: uid =>
       queues.run(uid, async () => {
         await removeMounted(teardownDeps, await folderOf(uid))
-        await local.releaseDisks(await realRoot(deps.rootDir))
+        await local.releaseDisks(await root())
         deps.tokens?.forget(uid)
         deps.claims?.forget(uid)
       }),
-    podFolders: async () => podFolders(await realRoot(deps.rootDir)),
+    podFolders: async () => podFolders(await root()),
   }
 }
