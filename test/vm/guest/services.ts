@@ -46,6 +46,9 @@ export const bothAnswer = async (ask: () => Promise<string>): Promise<void> => {
 export const everyWayAnswers = async (): Promise<void> => {
   const [four = '', six = ''] = await clusterIPs('web')
   ok(six.startsWith('fd00:96:'), `two families: ${four} ${six}`)
+  // A pod is told to be ready, and then its rules are written.
+  for (const address of [four, six])
+    await waitFor(`an answer from ${address}`, async () => (await fetchHere(toUrl(address, 80))) !== '')
   for (const address of [four, six]) {
     await check(`services: the node reaches both pods at ${address}`, () => bothAnswer(() => fetchHere(toUrl(address, 80))))
     await check(`services: a pod reaches them at ${address}`, async () => {
