@@ -184,8 +184,14 @@ t.test(`${kills} times kill -9 of the daemon while manifests come and go (seed $
   ).catch(() => undefined)
   const holdings = await holdingsOf(node)
   for (const [kind, list] of Object.entries(expected)) t.same(holdings[kind], list, kind)
-  const unknown = holdings['shims']?.filter(id => !expected['shims']?.includes(id)) ?? []
-  for (const line of (await containerd.log()).split('\n')) if (unknown.some(id => line.includes(id))) t.comment(line)
+  const strangers = (kind: string) => (holdings[kind] ?? []).filter(id => !expected[kind]?.includes(id))
+  const tellOf = (ids: readonly string[], text: string) => {
+    for (const line of text.split('\n')) if (ids.some(id => line.includes(id))) t.comment(line)
+  }
+  tellOf(strangers('shims'), await containerd.log())
+  const left = strangers('owners of containers')
+  if (left.length > 0)
+    tellOf([...left, '"level":"warn"', '"level":"error"'], (await node.log()).split('\n').slice(-200).join('\n'))
 
   t.same(await containersOf(untouched), before, 'the same containers, none restarted')
   t.same(stream.problems, [], 'a connection through a ClusterIP from the host never broke')
