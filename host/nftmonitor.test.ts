@@ -5,7 +5,7 @@ import type { RunResult } from './exec.ts'
 import { silentLog } from './log.ts'
 import { type ForeignChange, signed, signedReplacement, watchTables } from './nftmonitor.ts'
 
-const start = (standing: readonly string[] = ['ip mine', 'ip6 mine']) => {
+const start = (standing: readonly string[] = ['ip mine', 'ip6 mine'], after?: Promise<unknown>) => {
   const clock = fakeClock()
   const children: { say: (...lines: string[]) => void; end: (result: RunResult) => void; stopped: boolean }[] = []
   const seen: ForeignChange[] = []
@@ -34,7 +34,7 @@ const start = (standing: readonly string[] = ['ip mine', 'ip6 mine']) => {
     },
     ['ip mine', 'ip6 mine'],
     change => seen.push(change),
-    { ignore: ['fleeting-'] },
+    { ignore: ['fleeting-'], ...(after && { after }) },
   )
   return { clock, children, seen, monitor }
 }
@@ -153,4 +153,31 @@ t.test('signed texts', async t2 => {
     signedReplacement('ip mine', ['add table ip mine']),
     /^add table ip mine\nadd set ip mine signature .*\ndelete table ip mine\nadd table ip mine\n/s,
   )
+})
+
+t.test('a watch that waits for our own load begins after it, and tells what is not there by then', async t2 => {
+  const { promise: loaded, resolve } = Promise.withResolvers<void>()
+  const { clock, children, seen, monitor } = start(['ip mine'], loaded)
+  await clock.advance(1000)
+  t2.same([children.length, monitor.isRunning], [0, false])
+  resolve()
+  await clock.advance(100)
+  t2.same([children.length, monitor.isRunning], [1, true])
+  t2.same(seen, [{ table: 'ip6 mine', gone: ['unknown'] }])
+  await clock.advance(20_000)
+  t2.equal(children.length, 1)
+  monitor.stop()
+  t2.ok(children[0]?.stopped)
+})
+
+t.test('it does not wait for longer than ten seconds, and not at all once it is stopped', async t2 => {
+  const never = new Promise(() => undefined)
+  const late = start(undefined, never)
+  await late.clock.advance(10_000)
+  t2.same([late.children.length, late.seen], [1, []])
+  late.monitor.stop()
+  const stopped = start(undefined, never)
+  stopped.monitor.stop()
+  await stopped.clock.advance(20_000)
+  t2.equal(stopped.children.length, 0)
 })

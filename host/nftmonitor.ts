@@ -2,7 +2,7 @@
 // Our own transactions are told apart by a signature: they open and close with a passing element of a set of their own
 // (`signature`), and everything the kernel reports between the two is ours, whichever of our processes sent it.
 // Owns no table and repairs nothing. Only deletions are watched: nobody loses traffic by what is added.
-import type { Timer } from './clock.ts'
+import { holdProcess, type Timer } from './clock.ts'
 import type { Exec } from './exec.ts'
 import { keepRunning, type Resident, type ResidentDeps } from './resident.ts'
 
@@ -45,6 +45,7 @@ export interface ForeignChange {
 const gatherMs = 20
 /** After a large load of our own, of which reports were lost, what comes without a pause as long as this is still its own. */
 const quietMs = 500
+const longestWaitMs = 10_000
 
 /** One deletion that the kernel reports. */
 export interface Deletion {
@@ -66,6 +67,11 @@ export interface WatchOptions {
   readonly ignore?: readonly string[]
   /** Signs of our own beside that of the set `signature`, for tables that other programs write in our name. */
   readonly signs?: readonly Sign[]
+  /**
+   * What the watch begins after, at most `longestWaitMs` from now: a large load of our own, which would only be told element by element
+   * (a seventh of its time). Tables that are not there by then are reported as `unknown`.
+   */
+  readonly after?: Promise<unknown>
 }
 
 /**
@@ -76,7 +82,7 @@ export const watchTables = (
   deps: ResidentDeps & { readonly exec: Pick<Exec, 'run'> },
   tables: readonly string[],
   onForeignChange: (change: ForeignChange) => void,
-  { ignore = [], signs = [] }: WatchOptions = {},
+  { ignore = [], signs = [], after }: WatchOptions = {},
 ): Resident => {
   const { clock, log } = deps
   const signing = new Set<string>()
@@ -103,6 +109,8 @@ export const watchTables = (
     for (const table of tables) if (!standing.has(table)) report(table, 'unknown')
   }
   /** The end of our own load may be among what was lost. */
+  const reportMissing = () =>
+    lookForTables().catch(error => log.warn({ err: error }, 'the tables of nftables could not be listed'))
   const whenQuiet = () => {
     overrun = undefined
     if (clock.monotonic() - lastLine < quietMs) {
@@ -110,7 +118,7 @@ export const watchTables = (
       return
     }
     signing.clear()
-    lookForTables().catch(error => log.warn({ err: error }, 'the tables of nftables could not be listed'))
+    void reportMissing()
   }
   const onLost = (line: string) => {
     const busy = signing.size > 0
@@ -137,26 +145,38 @@ export const watchTables = (
     )
       report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
   }
-  const monitor = keepRunning(deps, {
-    argv: ['nft', 'monitor', 'destroy'],
-    what: 'the watch on nftables',
-    onLine,
-    onEnd: () => signing.clear(),
-    onRestart: () => {
-      for (const table of tables) report(table, 'unknown')
-    },
-  })
+  const start = () =>
+    keepRunning(deps, {
+      argv: ['nft', 'monitor', 'destroy'],
+      what: 'the watch on nftables',
+      onLine,
+      onEnd: () => signing.clear(),
+      onRestart: () => {
+        for (const table of tables) report(table, 'unknown')
+      },
+    })
+  let monitor = after === undefined ? start() : undefined
+  const held = after === undefined ? undefined : holdProcess()
+  let isStopped = false
+  const startLate = () => {
+    held?.cancel()
+    if (isStopped || monitor !== undefined) return
+    monitor = start()
+    void reportMissing()
+  }
+  const latest = after === undefined ? undefined : clock.after(longestWaitMs, startLate)
+  after?.then(startLate, startLate)
   return {
     get isRunning() {
-      return monitor.isRunning
+      return monitor?.isRunning ?? false
     },
     get restarts() {
-      return monitor.restarts
+      return monitor?.restarts ?? 0
     },
     stop: () => {
-      timer?.cancel()
-      overrun?.cancel()
-      monitor.stop()
+      isStopped = true
+      for (const one of [timer, overrun, latest, held]) one?.cancel()
+      monitor?.stop()
     },
   }
 }

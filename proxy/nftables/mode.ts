@@ -43,7 +43,7 @@ export const openNftables = async ({ exec, clock, log }: ModeDeps): Promise<Mode
         { exec, clock, log },
         [...proxyTables, ...(also?.tables ?? [])],
         change => (proxyTables.includes(change.table) ? drift.onForeignChange(change) : also?.onForeignChange(change)),
-        { ignore: fleetingSets },
+        { ignore: fleetingSets, after: settled() },
       )
       return {
         get count() {
