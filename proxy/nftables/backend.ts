@@ -27,8 +27,8 @@ export interface NftBackendDeps {
   readonly perTransaction?: number
 }
 
-// Compiling this many takes about two milliseconds: the loop is asked for in between.
-const perSlice = 250
+// Compiling this many takes about a millisecond: the loop is asked for in between.
+const perSlice = 100
 
 const batches = function* <T>(items: Iterable<T>, size: number): Generator<readonly T[]> {
   let batch: T[] = []
