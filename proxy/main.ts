@@ -103,7 +103,7 @@ export const createProxy = async (deps: ProxyDeps): Promise<Proxy> => {
   await (deps.prepareKernel ?? prepareSysctls)({ exec, log, servesLoopback: servesLoopback(settings) })
 
   let node: NodeView = { name: deps.nodeName, zone: deps.zone ?? '', ips: settings.nodeIPs }
-  // With the garbage collector and the starts of nft in between, half the usual: probes are late by 11 ms then at the 99th percentile, by 19 else.
+  // Half the usual: collecting garbage and starting nft come on top. Measured, others wait 11 ms at the 99th percentile, else 19.
   const slices = createSlices(clock, 3)
   const followers = new Set<(round: Round) => void>()
   const backends = mode.backends({ settings: () => settings, slices })
