@@ -2,7 +2,7 @@
 // Node process costs 28 ms, sh with curl 9 ms, perl without any module 2 ms; perl-base is essential on Debian, so perl comes first.
 // Rules: the standalone program runs only when nobody answered the connect; once something was sent, a broken connection is
 // error 11 (try again later), never a second ADD beside the first. Called as `loopback`, which happens for every pod, the perl one brings
-// the interface up by itself and says so: the daemon, whose memory makes each process dear, starts none for that.
+// the interface up by itself and says so: the daemon starts no program for that.
 import { Fault } from '../host/fault.ts'
 import { loopbackUp } from './spec.ts'
 

@@ -2,9 +2,9 @@
 // Our own transactions are told apart by a signature: they open and close with a passing element of a set of their own
 // (`signature`), and everything the kernel reports between the two is ours, whichever of our processes sent it.
 // Owns no table and repairs nothing. Only deletions are watched: nobody loses traffic by what is added.
-import { holdProcess, type Timer } from './clock.ts'
+import type { Timer } from './clock.ts'
 import type { Exec } from './exec.ts'
-import { keepRunning, type Resident, type ResidentDeps } from './resident.ts'
+import { keepRunning, type Resident, type ResidentDeps, startAfter } from './resident.ts'
 
 /** The set that carries signatures; every table that is watched has it, as `set signature { type mark ; }`. */
 export const signatureSet = 'signature'
@@ -45,6 +45,7 @@ export interface ForeignChange {
 const gatherMs = 20
 /** After a large load of our own, of which reports were lost, what comes without a pause as long as this is still its own. */
 const quietMs = 500
+/** A load that takes longer, or never succeeds, does not keep other tables unwatched. */
 const longestWaitMs = 10_000
 
 /** One deletion that the kernel reports. */
@@ -108,9 +109,9 @@ export const watchTables = (
     const standing = new Set(stdout.split('\n').map(line => line.replace(/^table /, '')))
     for (const table of tables) if (!standing.has(table)) report(table, 'unknown')
   }
-  /** The end of our own load may be among what was lost. */
   const reportMissing = () =>
-    lookForTables().catch(error => log.warn({ err: error }, 'the tables of nftables could not be listed'))
+    void lookForTables().catch(error => log.warn({ err: error }, 'the tables of nftables could not be listed'))
+  /** The end of our own load may be among what was lost. */
   const whenQuiet = () => {
     overrun = undefined
     if (clock.monotonic() - lastLine < quietMs) {
@@ -118,7 +119,7 @@ export const watchTables = (
       return
     }
     signing.clear()
-    void reportMissing()
+    reportMissing()
   }
   const onLost = (line: string) => {
     const busy = signing.size > 0
@@ -155,28 +156,23 @@ export const watchTables = (
         for (const table of tables) report(table, 'unknown')
       },
     })
-  let monitor = after === undefined ? start() : undefined
-  const held = after === undefined ? undefined : holdProcess()
-  let isStopped = false
   const startLate = () => {
-    held?.cancel()
-    if (isStopped || monitor !== undefined) return
-    monitor = start()
-    void reportMissing()
+    const started = start()
+    reportMissing()
+    return started
   }
-  const latest = after === undefined ? undefined : clock.after(longestWaitMs, startLate)
-  after?.then(startLate, startLate)
+  const monitor = after === undefined ? start() : startAfter(deps, after, longestWaitMs, startLate)
   return {
     get isRunning() {
-      return monitor?.isRunning ?? false
+      return monitor.isRunning
     },
     get restarts() {
-      return monitor?.restarts ?? 0
+      return monitor.restarts
     },
     stop: () => {
-      isStopped = true
-      for (const one of [timer, overrun, latest, held]) one?.cancel()
-      monitor?.stop()
+      timer?.cancel()
+      overrun?.cancel()
+      monitor.stop()
     },
   }
 }

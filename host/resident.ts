@@ -1,6 +1,6 @@
 // Keeps a program running that stays and tells lines: whenever it ends it is started again, after a growing pause.
 // Knows nothing of what the lines say. What happened between an end and the next start made no line: `onRestart` is told.
-import type { Clock, Timer } from './clock.ts'
+import { type Clock, holdProcess, type Timer } from './clock.ts'
 import type { Exec, Watched } from './exec.ts'
 import type { Log } from './log.ts'
 
@@ -71,6 +71,43 @@ export const keepRunning = ({ exec, clock, log }: ResidentDeps, program: Residen
       stopped = true
       timer?.cancel()
       child?.stop()
+    },
+  }
+}
+
+/** As the program that `start` starts, but only once `after` is settled, or `longestMs` from now. */
+export const startAfter = (
+  { clock }: Pick<ResidentDeps, 'clock'>,
+  after: Promise<unknown>,
+  longestMs: number,
+  start: () => Resident,
+): Resident => {
+  let started: Resident | undefined
+  let isWaiting = true
+  // The program would keep this process from ending; so does the wait for it.
+  const held = holdProcess()
+  const endWait = () => {
+    isWaiting = false
+    held.cancel()
+    latest.cancel()
+  }
+  const begin = () => {
+    if (!isWaiting) return
+    endWait()
+    started = start()
+  }
+  const latest = clock.after(longestMs, begin)
+  after.then(begin, begin)
+  return {
+    get isRunning() {
+      return started?.isRunning ?? false
+    },
+    get restarts() {
+      return started?.restarts ?? 0
+    },
+    stop: () => {
+      endWait()
+      started?.stop()
     },
   }
 }
