@@ -48,7 +48,9 @@ export const everyWayAnswers = async (): Promise<void> => {
   ok(six.startsWith('fd00:96:'), `two families: ${four} ${six}`)
   // A pod is told to be ready, and then its rules are written.
   for (const address of [four, six])
-    await waitFor(`an answer from ${address}`, async () => (await fetchHere(toUrl(address, 80))) !== '')
+    await check(`services: rules follow the pods at ${address}`, () =>
+      waitFor(`an answer from ${address}`, async () => (await fetchHere(toUrl(address, 80))) !== ''),
+    )
   for (const address of [four, six]) {
     await check(`services: the node reaches both pods at ${address}`, () => bothAnswer(() => fetchHere(toUrl(address, 80))))
     await check(`services: a pod reaches them at ${address}`, async () => {
