@@ -1,5 +1,6 @@
 // How the daemon's pods begin to run once its parts are there: the runtime is waited for, its network is set up, then pods are adopted and
 // started, and the runtime's events are followed. Also what a node does beside its pods. Joins parts and decides nothing.
+import { createTasks, removingForgottenTasks } from '../api/containerd/tasks.ts'
 import { createCri } from '../api/cri/client.ts'
 import type { Cri } from '../api/cri/cri.ts'
 import { chooseEvents } from '../api/events.ts'
@@ -21,13 +22,15 @@ import { diskUsage } from './stats/disk-usage.ts'
 import type { KubeletMetrics } from './stats/kubelet-metrics.ts'
 import { createStorageWatch, type StorageWatch } from './storage-watch.ts'
 
-export const createRuntime = (config: AgentConfig, clock: Clock, log: Log): Cri =>
-  createCri({
-    endpoint: config.runtimeSocket,
-    clock,
-    log: log.child({ part: 'cri' }),
-    timeouts: { requestMs: config.runtimeRequestTimeout },
-  })
+export const createRuntime = (config: AgentConfig, clock: Clock, parent: Log): Cri => {
+  const { runtimeSocket: endpoint, runtimeRequestTimeout: requestMs } = config
+  const log = parent.child({ part: 'cri' })
+  return removingForgottenTasks(
+    createCri({ endpoint, clock, log, timeouts: { requestMs } }),
+    createTasks({ endpoint, clock }),
+    log,
+  )
+}
 
 export interface RunningDeps {
   readonly config: AgentConfig

@@ -7,7 +7,7 @@ import protobuf from 'protobufjs'
 export const protos = [
   ['cri/runtime.proto', 'cri/runtime.gen.json'],
   ['containerd/events.proto', 'containerd/events.gen.json'],
-  ['containerd/content.proto', 'containerd/content.gen.json'],
+  ['containerd/tasks.proto', 'containerd/tasks.gen.json'],
 ] as const
 
 /** The schema of one .proto file of this folder, field names in camelCase. */

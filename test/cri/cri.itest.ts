@@ -2,10 +2,12 @@
 // is left of it when containerd is killed. The sandboxes use the network of a namespace of the test's own.
 import { mkdir, readFile } from 'node:fs/promises'
 import t from 'tap'
+import { createTasks, removingForgottenTasks } from '../../api/containerd/tasks.ts'
 import { watchCriEvents } from '../../api/cri/events.ts'
 import type { ContainerConfig, PodSandboxConfig } from '../../api/cri/types.ts'
 import { chooseEvents, type TaskEvent } from '../../api/events.ts'
 import { systemClock } from '../../host/clock.ts'
+import { systemExec } from '../../host/exec.ts'
 import type { Fault } from '../../host/fault.ts'
 import { silentLog } from '../../host/log.ts'
 import { createContainerd } from '../support/containerd.ts'
@@ -148,6 +150,25 @@ t.test('failures say what they are', async t => {
   stopped.abort(new Error('no longer wanted'))
   await t.rejects(waiting, { message: 'no longer wanted' })
   t.equal((await cri.imageStatus({ image: 'none.invalid/x:1' })).image, null)
+})
+
+t.test('a container of which the runtime has a task that its CRI does not know is removed all the same', async t => {
+  const sandboxConfig = sandboxOf('forgotten')
+  const sandbox = await cri.runPodSandbox(sandboxConfig)
+  const id = await cri.createContainer(sandbox, containerOf('sleep 1000'), sandboxConfig)
+  const ctr = ['ctr', '--address', containerd.socket, '--namespace', 'k8s.io', 'tasks']
+  await systemExec.run([...ctr, 'start', '--detach', '--null-io', id])
+  t.match((await systemExec.run([...ctr, 'list'])).stdout, new RegExp(`${id} .*RUNNING`))
+  await t.rejects(cri.removeContainer(id), { code: 'runtime-refused', message: /cannot delete running task/ })
+
+  const tasks = createTasks({ endpoint, clock: systemClock })
+  t.teardown(tasks.close)
+  await removingForgottenTasks(cri, tasks, silentLog).removeContainer(id)
+  t.notMatch((await systemExec.run([...ctr, 'list'])).stdout, id, 'its task is gone')
+  await t.rejects(cri.containerStatus(id), { code: 'not-found' })
+  await tasks.remove(id)
+  await cri.stopPodSandbox(sandbox)
+  await cri.removePodSandbox(sandbox)
 })
 
 t.test('usage figures come with their times, and unknown ones are null', async t => {
