@@ -1,8 +1,5 @@
 // The kernel's connection tracking, through conntrack(8): list flows of one protocol, remove flows that are named one by one.
 // Whoever asks decides which flows those are; nothing is ever removed by a pattern, so no flow of other software can be hit.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { Exec } from './exec.ts'
 import { Fault } from './fault.ts'
 
@@ -95,17 +92,10 @@ export const createConntrack = (exec: Pick<Exec, 'try'>): Conntrack => ({
   },
   remove: async flows => {
     if (flows.length === 0) return
-    // A batch of removals; a line that finds nothing does not stop the next one (tried with conntrack-tools 1.4.7). The batch is a
-    // file: conntrack opens /dev/stdin by name, which the socket that a child of Node's has there does not allow.
-    const folder = await mkdtemp(join(tmpdir(), 'nodelet-conntrack-'))
-    try {
-      const file = join(folder, 'flows')
-      await writeFile(file, `${flows.map(toRemoval).join('\n')}\n`, { mode: 0o600 })
-      const { exitCode, stderr } = await exec.try(['conntrack', '-R', file])
-      if (exitCode !== 0) throw new Fault('command', `conntrack -R: ${stderr.trim()}`)
-    } finally {
-      await rm(folder, { recursive: true, force: true })
-    }
+    // A batch of removals; a line that finds nothing does not stop the next one (tried with conntrack-tools 1.4.7).
+    const input = `${flows.map(toRemoval).join('\n')}\n`
+    const { exitCode, stderr } = await exec.try(['conntrack', '-R', '/proc/self/fd/0'], { input })
+    if (exitCode !== 0) throw new Fault('command', `conntrack -R: ${stderr.trim()}`)
   },
 })
 
