@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { fakeClock } from '../host/clock.fake.ts'
-import type { Exec, RunResult } from '../host/exec.ts'
+import type { Exec, RunOptions, RunResult } from '../host/exec.ts'
 import { createLink } from '../host/link.ts'
 import { silentLog } from '../host/log.ts'
 import { createNft } from '../host/nft.ts'
@@ -16,17 +16,17 @@ t.teardown(() => rm(dir, { recursive: true, force: true }))
 
 const started: string[] = []
 const failing = new Map<RegExp, RunResult>()
-const answer = async (argv: readonly string[], input = ''): Promise<RunResult> => {
-  const program = argv[0] === 'nsenter' ? `inside ${argv[2]}` : String(argv[0])
-  started.push(program)
-  const failure = [...failing].find(([words]) => words.test(`${argv.join(' ')} ${input}`))?.[1]
+const answer = async (argv: readonly string[], { input = '', netns }: RunOptions = {}): Promise<RunResult> => {
+  const inside = netns === undefined ? '' : 'inside '
+  started.push(`${inside}${argv[0]}`)
+  const failure = [...failing].find(([words]) => words.test(`${inside}${argv.join(' ')} ${input}`))?.[1]
   // As long as a fast program: what comes meanwhile is to be grouped.
   await setTimeout(5)
   return failure ?? { exitCode: 0, stdout: argv.includes('-j') ? '[]' : '', stderr: '' }
 }
 const exec: Exec = {
-  run: async (argv, options) => answer(argv, options?.input),
-  try: async (argv, options) => answer(argv, options?.input),
+  run: answer,
+  try: answer,
   watch: (_, onLine) => {
     queueMicrotask(() => onLine('held'))
     return { ended: new Promise(() => undefined), stop: () => undefined }
@@ -97,7 +97,7 @@ t.test('fifty ADDs at once share the processes on the host, and so do fifty DELs
 })
 
 t.test('an ADD that fails inside the pod is undone: the pair removed, the address free', async t => {
-  failing.set(/^nsenter/, { exitCode: 1, stdout: '', stderr: 'RTNETLINK answers: Operation not permitted\nCommand failed -:2\n' })
+  failing.set(/^inside/, { exitCode: 1, stdout: '', stderr: 'RTNETLINK answers: Operation not permitted\nCommand failed -:2\n' })
   const before = (await cni.attachments()).length
   const reply = await call('ADD', 'fails', port)
   failing.clear()

@@ -65,8 +65,9 @@ export const connectedNetworks = (): readonly ConnectedNetwork[] =>
  * IPv4 first; empty when there is none.
  */
 export const nodeAddresses = async (): Promise<readonly string[]> => {
+  // Of the thread that reads: /proc/net is the first thread's, which may be in a pod's namespace just then.
   const [table4, table6] = await Promise.all(
-    ['/proc/net/route', '/proc/net/ipv6_route'].map(file => readFile(file, 'utf8').catch(() => '')),
+    ['/proc/thread-self/net/route', '/proc/thread-self/net/ipv6_route'].map(file => readFile(file, 'utf8').catch(() => '')),
   )
   const interfaces = networkInterfaces()
   const pick = (family: string, routes: readonly DefaultRoute[]): string | undefined => {

@@ -1,7 +1,7 @@
 // Programs get all of their input or none of it, and those that stay do not outlive us.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -108,6 +108,27 @@ t.test('a program begins as from a shell: our environment and more, signals as u
     files.stdout.split('\n').flatMap(line => / (\d+) -> \/memfd:/.exec(line)?.[1] ?? []),
     ['0', '1', '2'],
   )
+})
+
+t.test('a program is not started when its network namespace is not there, or is none', async t => {
+  const marker = join(dir, 'started')
+  await rm(marker, { force: true })
+  const noNamespace = join(dir, 'none')
+  await writeFile(noNamespace, '')
+  await systemExec.run(['true'])
+  const open = async () => (await readdir('/proc/self/fd')).length
+  const before = await open()
+  await t.rejects(systemExec.try(['touch', marker], { netns: '/run/netns/nlt-none' }), {
+    code: 'not-found',
+    message: `touch ${marker}: network namespace /run/netns/nlt-none is not there`,
+  })
+  await t.rejects(systemExec.try(['touch', marker], { netns: noNamespace }), {
+    code: 'network',
+    message: `touch ${marker}: network namespace ${noNamespace} cannot be entered`,
+  })
+  // Our own namespace stays open from now on.
+  t.equal(await open(), before + 1)
+  await t.rejects(readFile(marker), { code: 'ENOENT' })
 })
 
 t.test('many at once each have their own answer, and leave no open file', async t => {

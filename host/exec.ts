@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process'
 import spawn, { SubprocessError } from 'nano-spawn'
 import { systemClock } from './clock.ts'
-import { Fault } from './fault.ts'
+import { Fault, type FaultCode, isFault } from './fault.ts'
 import { createSpawn, type Started } from './posix-spawn.ts'
 
 export interface RunOptions {
@@ -13,6 +13,8 @@ export interface RunOptions {
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
   readonly env?: Readonly<Record<string, string>>
+  /** Path of a network namespace to start it in; all else, /sys too, stays as it is here. Costs no process, as nsenter(1) would. */
+  readonly netns?: string
 }
 
 export interface RunResult {
@@ -25,7 +27,7 @@ export interface Exec {
   /**
    * Runs a program to its end.
    * @throws Fault `command` when it cannot be started, exits with another code than 0, or takes too long;
-   *   the message carries what it wrote to stderr
+   *   the message carries what it wrote to stderr. `not-found` when the network namespace is not there, `network` when it cannot be entered
    */
   run(argv: readonly string[], options?: RunOptions): Promise<RunResult>
   /** As `run`, but an exit code other than 0 is an answer; still throws when the program cannot be started or hangs. */
@@ -44,25 +46,23 @@ export interface Watched {
 
 const spawnProgram = createSpawn()
 
-const start = (
-  argv: readonly string[],
-  env: RunOptions['env'],
-  input: string | undefined,
-  failed: (reason: string, cause: unknown) => Fault,
-): Started => {
+type Failed = (reason: string, cause?: unknown, code?: FaultCode) => Fault
+
+const start = (argv: readonly string[], { env, input, netns }: RunOptions, failed: Failed): Started => {
   try {
-    return spawnProgram(argv, env ? { ...process.env, ...env } : process.env, input)
+    return spawnProgram(argv, { env: env ? { ...process.env, ...env } : process.env, input, netns })
   } catch (error) {
-    throw failed(error instanceof Error ? error.message : String(error), error)
+    const code = isFault(error, 'not-found', 'network') ? error.code : 'command'
+    throw failed(error instanceof Error ? error.message : String(error), error, code)
   }
 }
 
 const attempt = async (argv: readonly string[], options: RunOptions): Promise<RunResult> => {
-  const { input, signal, env, timeoutMs = 30_000 } = options
+  const { signal, timeoutMs = 30_000 } = options
   if (argv.length === 0) throw new Fault('command', 'no program given', { retry: 'never' })
-  const failed = (reason: string, cause?: unknown) => new Fault('command', `${argv.join(' ')}: ${reason}`, { cause })
+  const failed: Failed = (reason, cause, code = 'command') => new Fault(code, `${argv.join(' ')}: ${reason}`, { cause })
   if (signal?.aborted) throw failed('given up before it began', signal.reason)
-  const started = start(argv, env, input, failed)
+  const started = start(argv, options, failed)
   let because: string | undefined
   const giveUp = (why: string) => {
     because ??= why

@@ -1,6 +1,6 @@
 // ip(8) and tc(8): batches of commands in one process, here or inside a network namespace, and questions answered as JSON.
 // Knows what their refusals mean and nothing about bridges or pods: who wants an interface compiles the commands elsewhere.
-// `nsenter --net` and not `ip netns exec`: the latter remounts /sys.
+// Programs are started in the namespace as they are: `ip netns exec` would be one more, and remounts /sys.
 import { readFile } from 'node:fs/promises'
 import type { Exec, RunResult } from './exec.ts'
 import { Fault, type FaultCode } from './fault.ts'
@@ -39,7 +39,7 @@ export interface Link {
   setInside(netns: string, files: readonly string[], value: string): Promise<void>
 }
 
-// The words of iproute2 6.1 and util-linux 2.38; the kernel's own go through strerror and do not change.
+// The words of iproute2 6.1; the kernel's own go through strerror and do not change.
 const meanings: readonly (readonly [RegExp, FaultCode])[] = [
   [/File exists/, 'already-exists'],
   [
@@ -65,10 +65,11 @@ const refusal = (result: RunResult, program: string, commands: readonly string[]
   return toFault(result.stderr.trim().replaceAll(/\s*\n\s*/g, '; ') || `exit code ${result.exitCode}`, program)
 }
 
-const inside = (netns: string | undefined, argv: readonly string[]): readonly string[] =>
-  netns === undefined ? argv : ['nsenter', `--net=${netns}`, ...argv]
+/** To be started inside a namespace; one that is not there is a Fault `not-found` of exec already. */
+const inside = (netns: string | undefined) => (netns === undefined ? {} : { netns })
 
-const ownDevices = () => readFile('/proc/self/net/dev', 'utf8')
+// On another thread, while this one may be in a namespace for a moment: not /proc/self, which is the first thread's.
+const ownDevices = () => readFile('/proc/thread-self/net/dev', 'utf8')
 
 /**
  * Drives ip and tc through the given exec.
@@ -78,7 +79,7 @@ export const createLink = (exec: Pick<Exec, 'try'>, devices: () => Promise<strin
   const runBatch = async (program: 'ip' | 'tc', commands: readonly string[], { netns, keepGoing }: BatchOptions) => {
     if (commands.length === 0) return
     const argv = [program, ...(keepGoing ? ['-force'] : []), '-batch', '-']
-    const result = await exec.try(inside(netns, argv), { input: `${commands.join('\n')}\n` })
+    const result = await exec.try(argv, { ...inside(netns), input: `${commands.join('\n')}\n` })
     if (result.exitCode !== 0) throw refusal(result, program, commands)
   }
   return {
@@ -98,12 +99,12 @@ export const createLink = (exec: Pick<Exec, 'try'>, devices: () => Promise<strin
     exists: async name => (await devices()).split('\n').some(line => line.trimStart().startsWith(`${name}:`)),
     shape: (commands, options = {}) => runBatch('tc', commands, options),
     query: async <T>(args: readonly string[], netns?: string) => {
-      const result = await exec.try(inside(netns, ['ip', '-j', ...args]))
+      const result = await exec.try(['ip', '-j', ...args], inside(netns))
       if (result.exitCode !== 0) throw refusal(result, `ip ${args.join(' ')}`, [])
       return JSON.parse(result.stdout.trim() || '[]') as readonly T[]
     },
     setInside: async (netns, files, value) => {
-      const result = await exec.try(inside(netns, ['tee', ...files]), { input: value })
+      const result = await exec.try(['tee', ...files], { netns, input: value })
       if (result.exitCode !== 0) throw refusal(result, 'tee', [])
     },
   }

@@ -4,7 +4,8 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { constants } from 'node:os'
 import { holdProcess, type Timer } from './clock.ts'
-import { Fault } from './fault.ts'
+import { createEnterNetns } from './enter-netns.ts'
+import { type Libc, libc } from './libc.ts'
 
 /** How a program ended, and all that it wrote. */
 export interface Ended {
@@ -20,6 +21,14 @@ export interface Started {
   kill(): void
 }
 
+export interface SpawnOptions {
+  readonly env: NodeJS.ProcessEnv
+  /** What the program finds on its standard input; nothing when undefined. */
+  readonly input?: string | undefined
+  /** Path of the network namespace to start it in; default: our own. */
+  readonly netns?: string | undefined
+}
+
 // <spawn.h> and <sys/mman.h>
 const setSigMask = 0x08
 const setSigDefault = 0x04
@@ -31,19 +40,6 @@ const noHang = 1
 const attributeBytes = 512
 const actionBytes = 128
 const signalSetBytes = 128
-
-const functions = {
-  posix_spawnp: { arguments: ['pointer', 'string', 'pointer', 'pointer', 'pointer', 'pointer'], return: 'int32' },
-  posix_spawn_file_actions_init: { arguments: ['pointer'], return: 'int32' },
-  posix_spawn_file_actions_adddup2: { arguments: ['pointer', 'int32', 'int32'], return: 'int32' },
-  posix_spawn_file_actions_destroy: { arguments: ['pointer'], return: 'int32' },
-  posix_spawnattr_init: { arguments: ['pointer'], return: 'int32' },
-  posix_spawnattr_setflags: { arguments: ['pointer', 'int16'], return: 'int32' },
-  posix_spawnattr_setsigdefault: { arguments: ['pointer', 'pointer'], return: 'int32' },
-  posix_spawnattr_setsigmask: { arguments: ['pointer', 'pointer'], return: 'int32' },
-  memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
-  waitpid: { arguments: ['int32', 'pointer', 'int32'], return: 'int32' },
-} as const
 
 const nameOf = (numbers: object, wanted: number): string =>
   Object.entries(numbers).find(([, number]) => number === wanted)?.[0] ?? String(wanted)
@@ -73,27 +69,8 @@ const toEnd = (status: number): Pick<Ended, 'exitCode' | 'signal'> => {
 /** Memory that C code may write to: it neither moves nor goes as long as this object is held. */
 const createMemory = (bytes: number): Buffer => Buffer.from(new ArrayBuffer(bytes))
 
-// Node warns that it may change, in the output of whatever program loads it. Ours is pinned.
-const loadQuietly = () => {
-  const { emitWarning } = process
-  process.emitWarning = () => undefined
-  try {
-    return process.getBuiltinModule('node:ffi')
-  } finally {
-    process.emitWarning = emitWarning
-  }
-}
-
-const openLibrary = () => {
-  const ffi = loadQuietly()
-  if (ffi === undefined) throw new Fault('unsupported', `Node ${process.version} has no node:ffi; want 26.1 or later`)
-  return { c: ffi.dlopen(null, functions).functions, at: (memory: Buffer): bigint => ffi.getRawPointer(memory) }
-}
-
-type Library = ReturnType<typeof openLibrary>
-
 /** A new file in memory. */
-const fileMaker = ({ c }: Library) => {
+const fileMaker = ({ c }: Libc) => {
   let flags = closeOnExec | noExec
   return (): number => {
     let file = c.memfd_create('nodelet', flags)
@@ -108,7 +85,7 @@ const fileMaker = ({ c }: Library) => {
 }
 
 /** Strings as execve(2) takes them: addresses into a text. Both must be held for as long as they are used. */
-const toVector = ({ at }: Library, strings: readonly string[]) => {
+const toVector = ({ at }: Libc, strings: readonly string[]) => {
   const parts = strings.map(it => Buffer.from(`${it}\0`))
   const text = Buffer.concat(parts)
   const addresses = Buffer.alloc((parts.length + 1) * 8)
@@ -121,8 +98,9 @@ const toVector = ({ at }: Library, strings: readonly string[]) => {
 }
 
 /** Starts a program whose standard files are these. @returns its process id */
-const starter = (library: Library) => {
+const starter = (library: Libc) => {
   const { c, at } = library
+  const enterNetns = createEnterNetns()
   const [attributes, actions, pid] = [createMemory(attributeBytes), createMemory(actionBytes), createMemory(4)]
   const [all, none] = [createMemory(signalSetBytes).fill(0xff), createMemory(signalSetBytes)]
   c.posix_spawnattr_init(at(attributes))
@@ -132,28 +110,29 @@ const starter = (library: Library) => {
   c.posix_spawnattr_setsigmask(at(attributes), at(none))
   // What C code reads while it is called: the garbage collector must not take it for unused.
   const held = new Set<object>()
-  return (argv: readonly string[], env: NodeJS.ProcessEnv, files: readonly number[]): number => {
+  return (argv: readonly string[], { env, netns }: SpawnOptions, files: readonly number[]): number => {
     const [program = ''] = argv
     const words = toVector(library, argv)
     const pairs = Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
     const variables = toVector(library, pairs)
     held.add(words).add(variables)
+    c.posix_spawn_file_actions_init(at(actions))
     try {
-      c.posix_spawn_file_actions_init(at(actions))
       for (const [to, file] of files.entries()) c.posix_spawn_file_actions_adddup2(at(actions), file, to)
       const [argvAt, envAt] = [at(words.addresses), at(variables.addresses)]
-      const failed = c.posix_spawnp(at(pid), program, at(actions), at(attributes), argvAt, envAt)
-      c.posix_spawn_file_actions_destroy(at(actions))
+      const spawn = () => c.posix_spawnp(at(pid), program, at(actions), at(attributes), argvAt, envAt)
+      const failed = netns === undefined ? spawn() : enterNetns(netns, spawn)
       if (failed !== 0) throw new Error(`spawn ${program} ${nameOf(constants.errno, failed)}`)
       return pid.readInt32LE()
     } finally {
+      c.posix_spawn_file_actions_destroy(at(actions))
       held.clear()
     }
   }
 }
 
 const open = () => {
-  const library = openLibrary()
+  const library = libc()
   const { c, at } = library
   const status = createMemory(4)
   const waiting = new Map<number, (status: number | undefined) => void>()
@@ -182,7 +161,7 @@ const open = () => {
 
 const spawnWith = (
   { start, createFile, nothing, whenEnded, isRunning }: ReturnType<typeof open>,
-  ...[argv, env, input]: Parameters<SpawnProgram>
+  ...[argv, options]: Parameters<SpawnProgram>
 ): Started => {
   const files: number[] = []
   const close = () => {
@@ -194,10 +173,11 @@ const spawnWith = (
     return file
   }
   try {
+    const { input } = options
     const stdin = input === undefined ? nothing : add()
     if (input !== undefined) writeAll(stdin, input)
     const [stdout, stderr] = [add(), add()]
-    const pid = start(argv, env, [stdin, stdout, stderr])
+    const pid = start(argv, options, [stdin, stdout, stderr])
     const { promise: ended, resolve, reject } = Promise.withResolvers<Ended>()
     whenEnded(pid, status => {
       try {
@@ -219,16 +199,15 @@ const spawnWith = (
 
 /**
  * Starts a program, which is looked for as execvp(3) does.
- * @param input what it finds on its standard input; nothing when undefined
- * @throws Error when it cannot be started; nothing runs then
+ * @throws Fault `not-found` or `network` when its network namespace cannot be entered, Error when it cannot be started; nothing runs then
  */
-export type SpawnProgram = (argv: readonly string[], env: NodeJS.ProcessEnv, input: string | undefined) => Started
+export type SpawnProgram = (argv: readonly string[], options: SpawnOptions) => Started
 
-/** Opens the C library when the first program is started. */
+/** Begins to listen for programs that end when the first is started. */
 export const createSpawn = (): SpawnProgram => {
   let opened: ReturnType<typeof open> | undefined
-  return (argv, env, input) => {
+  return (argv, options) => {
     opened ??= open()
-    return spawnWith(opened, argv, env, input)
+    return spawnWith(opened, argv, options)
   }
 }

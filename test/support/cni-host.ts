@@ -12,13 +12,13 @@ import { silentLog } from '../../host/log.ts'
 import { createNft } from '../../host/nft.ts'
 import { uniqueName } from './names.ts'
 
-/** Starts everything inside a namespace. */
-export const execInside = (netns: string): Exec => {
-  const inside = (argv: readonly string[]) => ['nsenter', `--net=/run/netns/${netns}`, ...argv]
+/** Starts everything inside a namespace, but for what is to be in another. */
+export const execInside = (name: string): Exec => {
+  const netns = `/run/netns/${name}`
   return {
-    run: (argv, options) => systemExec.run(inside(argv), options),
-    try: (argv, options) => systemExec.try(inside(argv), options),
-    watch: (argv, onLine) => systemExec.watch(inside(argv), onLine),
+    run: (argv, options) => systemExec.run(argv, { netns, ...options }),
+    try: (argv, options) => systemExec.try(argv, { netns, ...options }),
+    watch: (argv, onLine) => systemExec.watch(['nsenter', `--net=${netns}`, ...argv], onLine),
   }
 }
 

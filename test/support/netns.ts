@@ -1,5 +1,5 @@
 // Network namespaces as hosts of a test: made empty, with loopback up and no way out, and removed with all that runs in them.
-// Programs are started with nsenter: `ip netns exec` remounts /sys, which hides the cgroups from a container runtime.
+// Programs that stay are started with nsenter: `ip netns exec` remounts /sys, which hides the cgroups from a container runtime.
 import { readlink, stat } from 'node:fs/promises'
 import { type Exec, type RunOptions, type RunResult, systemExec } from '../../host/exec.ts'
 import { uniqueName } from './names.ts'
@@ -54,8 +54,8 @@ export const createNetns = async (name = uniqueName()): Promise<Netns> => {
   await systemExec.run(['ip', 'netns', 'add', name])
   const wrap = (argv: readonly string[]) => ['nsenter', `--net=${path}`, ...argv]
   const exec: Exec = {
-    run: (argv, options) => systemExec.run(wrap(argv), options),
-    try: (argv, options) => systemExec.try(wrap(argv), options),
+    run: (argv, options) => systemExec.run(argv, { netns: path, ...options }),
+    try: (argv, options) => systemExec.try(argv, { netns: path, ...options }),
     watch: (argv, onLine) => systemExec.watch(wrap(argv), onLine),
   }
   const sysctl = async (key: string, value: string | number) => {
