@@ -34,32 +34,70 @@ t.test('mounts below a folder come deepest first, the upper one of two first, ne
   )
 })
 
-const recorded = (table: string, fails = false) => {
+/** @param can whether the kernel does what it is asked directly */
+const recorded = (table: string, { fails = false, can = false } = {}) => {
   const argvs: (readonly string[])[] = []
+  const calls: (readonly string[])[] = []
   const run = async (argv: readonly string[]) => {
     argvs.push(argv)
     if (fails) throw new Error('target is busy')
     return { exitCode: 0, stdout: '', stderr: '' }
   }
-  return { argvs, mounts: createMounts({ exec: { run }, readTable: async () => table }) }
+  const called = (...call: readonly string[]) => {
+    calls.push(call)
+    return can
+  }
+  const direct = {
+    tmpfs: (...args: readonly string[]) => called('tmpfs', ...args),
+    bind: async (...args: readonly string[]) => called('bind', ...args),
+  }
+  return { argvs, calls, mounts: createMounts({ exec: { run }, direct, readTable: async () => table }) }
 }
 
-t.test('paths reach the programs untouched', async t => {
-  const { argvs, mounts } = recorded(info)
+const askAll = async ({ mounts }: ReturnType<typeof recorded>) => {
   await mounts.tmpfs('/t', { sizeBytes: 4096, noswap: true })
   await mounts.tmpfs('/t', {})
   await mounts.bind('/proc/1/fd/3', '/t')
   await mounts.bind('/s', '/t', ['ro', 'noatime'])
   await mounts.fileSystem('nfs', 's:/x', '/t', ['nfsvers=4.2'])
+}
+const directCalls = [
+  ['tmpfs', '/t', 'size=4096,noswap'],
+  ['tmpfs', '/t', ''],
+  ['bind', '/proc/1/fd/3', '/t'],
+]
+const optionsAndServers = [
+  ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind,ro,noatime', '/s', '/t'],
+  ['mount', '--no-canonicalize', '--no-mtab', '-t', 'nfs', '-o', 'nfsvers=4.2', 's:/x', '/t'],
+]
+
+t.test('tmpfs and plain bind mounts cost no process', async t => {
+  const all = recorded(info, { can: true })
+  await askAll(all)
+  t.same(all.calls, directCalls)
+  t.same(all.argvs, optionsAndServers)
+})
+
+t.test('what the kernel refuses is tried by mount(8), which says why', async t => {
+  const all = recorded(info)
+  await askAll(all)
+  t.same(all.calls, directCalls)
+  t.same(all.argvs, [
+    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', '-o', 'size=4096,noswap', 'tmpfs', '/t'],
+    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', 'tmpfs', '/t'],
+    ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind', '/proc/1/fd/3', '/t'],
+    ...optionsAndServers,
+  ])
+  const { mounts } = recorded(info, { fails: true })
+  await t.rejects(mounts.tmpfs('/t', {}), { message: 'target is busy' })
+})
+
+t.test('paths to be unmounted reach the program untouched', async t => {
+  const { argvs, mounts } = recorded(info)
   await mounts.unmount('/t', { lazy: true })
   await mounts.unmount('/t', { alone: true })
   await mounts.unmount('/t', { lazy: true, force: true })
   t.same(argvs, [
-    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', '-o', 'size=4096,noswap', 'tmpfs', '/t'],
-    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'tmpfs', 'tmpfs', '/t'],
-    ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind', '/proc/1/fd/3', '/t'],
-    ['mount', '--no-canonicalize', '--no-mtab', '-o', 'bind,ro,noatime', '/s', '/t'],
-    ['mount', '--no-canonicalize', '--no-mtab', '-t', 'nfs', '-o', 'nfsvers=4.2', 's:/x', '/t'],
     ['umount', '--no-canonicalize', '--lazy', '/t'],
     ['umount', '--no-canonicalize', '/t'],
     ['umount', '--no-canonicalize', '--force', '--lazy', '/t'],
@@ -73,13 +111,13 @@ t.test('the upper one of two mounts at a path is the one that counts', async t =
 })
 
 t.test('unmounting what is not mounted succeeds, what is busy does not', async t => {
-  const { mounts } = recorded(info, true)
+  const { mounts } = recorded(info, { fails: true })
   await t.resolves(mounts.unmount('/not/mounted'))
   await t.rejects(mounts.unmount('/sys'), { code: 'command', message: 'cannot unmount /sys: target is busy' })
 })
 
 t.test('paths that are unmounted together cost one process, and each is told its own end', async t => {
-  const { argvs, mounts } = recorded(info, true)
+  const { argvs, mounts } = recorded(info, { fails: true })
   const results = await Promise.allSettled([mounts.unmount('/not/mounted'), mounts.unmount('/sys'), mounts.unmount('/t')])
   t.same(
     results.map(it => it.status),

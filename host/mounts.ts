@@ -1,8 +1,10 @@
-// The mount table of this process's mount namespace: read from /proc/self/mountinfo, changed by mount(8) and umount(8).
+// The mount table of this process's mount namespace: read from /proc/self/mountinfo, changed by mount(8) and umount(8); what pods start with,
+// tmpfs and plain bind mounts, by mount(2) itself. Never umount(2): that of a tmpfs with 512 MB in it takes 80 ms, of a dead server forever.
 // Always --no-canonicalize: these programs would otherwise resolve the path again, and a path through /proc/PID/fd/N,
 // which holds a folder against swapped links, would be a plain path again (the race of CVE-2017-1002101).
 import { readFile } from 'node:fs/promises'
 import { sep } from 'node:path'
+import { type DirectMount, directMount } from './direct-mount.ts'
 import type { Exec } from './exec.ts'
 import { describe, Fault } from './fault.ts'
 import { createGroup } from './group.ts'
@@ -107,10 +109,13 @@ const throwIfAny = (problems: readonly (Fault | undefined)[] | undefined): void 
 
 export interface MountsDeps {
   readonly exec: Pick<Exec, 'run'>
+  readonly direct?: DirectMount
   readonly readTable?: () => Promise<string>
 }
 
-export const createMounts = ({ exec, readTable = () => readFile('/proc/self/mountinfo', 'utf8') }: MountsDeps): Mounts => {
+const readOwnTable = () => readFile('/proc/self/mountinfo', 'utf8')
+
+export const createMounts = ({ exec, direct = directMount, readTable = readOwnTable }: MountsDeps): Mounts => {
   const list = async () => parseMountInfo(await readTable())
   const at = async (path: string) => (await list()).findLast(entry => entry.path === path)
   /** Goes on behind one that fails. @returns for each path why it is still mounted, or nothing */
@@ -134,10 +139,13 @@ export const createMounts = ({ exec, readTable = () => readFile('/proc/self/moun
     isMountPoint: async path => (await at(path)) !== undefined,
     under: async folder => mountsBelow(await list(), folder),
     tmpfs: async (target, { sizeBytes, noswap }) => {
-      const options = [...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`]), ...(noswap ? ['noswap'] : [])]
-      await mount('-t', 'tmpfs', ...(options.length > 0 ? ['-o', options.join(',')] : []), 'tmpfs', target)
+      const options = [...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`]), ...(noswap ? ['noswap'] : [])].join(',')
+      if (direct.tmpfs(target, options)) return
+      await mount('-t', 'tmpfs', ...(options === '' ? [] : ['-o', options]), 'tmpfs', target)
     },
     bind: async (source, target, options = []) => {
+      // Options are words of mount(8), and most take a second call.
+      if (options.length === 0 && (await direct.bind(source, target))) return
       await mount('-o', ['bind', ...options].join(','), source, target)
     },
     fileSystem: async (fsType, source, target, options) => {

@@ -115,6 +115,8 @@ t.test('a program can be started, the clock read, a line logged and gRPC spoken 
   const owners: readonly (readonly [RegExp, readonly string[]])[] = [
     [/^(node:)?child_process$|^nano-spawn$|\/posix-spawn\.ts$/, ['host/exec.ts']],
     [/^node:ffi$/, []],
+    // What it offers blocks this process, and some of it belongs in the places above.
+    [/\/libc\.ts$/, ['host/posix-spawn.ts', 'host/enter-netns.ts', 'host/direct-mount.ts']],
     // loop.ts gives the event loop back, which is no notion of time.
     [/^(node:)?timers(\/|$)/, ['host/clock.ts', 'host/loop.ts']],
     [/^pino$/, ['host/log.ts']],

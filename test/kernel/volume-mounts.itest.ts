@@ -7,9 +7,10 @@ import t from 'tap'
 import { createVolumes } from '../../agent/volumes/volumes.ts'
 import type { Container, Volume } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
-import { systemExec } from '../../host/exec.ts'
+import { type Exec, systemExec } from '../../host/exec.ts'
 import { removeTree } from '../../host/files.ts'
 import { silentLog } from '../../host/log.ts'
+import { createMounts, type Mounts } from '../../host/mounts.ts'
 import {
   bench,
   confOf,
@@ -202,6 +203,46 @@ t.test('the end of a pod takes everything of it, and nothing behind a mount', as
   t.equal(read(join(foreign, 'precious')), 'p')
   t.equal(read(join(foreign, 'inner/precious')), 'p')
   await t.resolves(node.volumes.teardown('uid-1'), 'once more does no harm')
+})
+
+t.test('a tmpfs and a plain bind mount need no program, and are what mount(8) makes', async t => {
+  const { base } = bench(t)
+  const started: string[] = []
+  const run: Exec['run'] = (argv, options) => {
+    started.push(String(argv[0]))
+    return systemExec.run(argv, options)
+  }
+  const direct = createMounts({ exec: { run } })
+  const byProgram = createMounts({ exec: { run }, direct: { tmpfs: () => false, bind: async () => false } })
+  const target = join(base, 'target')
+  const source = join(base, 'source')
+  fs.mkdirSync(target)
+  fs.mkdirSync(join(source, 'inner'), { recursive: true })
+  const held = fs.openSync(join(source, 'inner'), 'r')
+  t.teardown(() => fs.closeSync(held))
+  const shown = async (mounts: Mounts, mount: (mounts: Mounts) => Promise<void>) => {
+    await mount(mounts)
+    const { id: _, ...entry } = (await mounts.at(target)) ?? { id: 0 }
+    const mode = modeOf(target)
+    await table.unmount(target)
+    return { ...entry, mode }
+  }
+  const kinds: readonly (readonly [string, (mounts: Mounts) => Promise<void>])[] = [
+    ['a tmpfs', mounts => mounts.tmpfs(target, {})],
+    ['one with a size that is rounded', mounts => mounts.tmpfs(target, { sizeBytes: 4097 })],
+    ['a folder', mounts => mounts.bind(source, target)],
+    ['a folder that is held open', mounts => mounts.bind(`/proc/${process.pid}/fd/${held}`, target)],
+  ]
+  for (const [name, mount] of kinds) {
+    const directly = await shown(direct, mount)
+    t.same(started.splice(0), [], name)
+    t.same(directly, await shown(byProgram, mount), name)
+    t.same(started.splice(0), ['mount'], name)
+  }
+  t.same((await shown(direct, mounts => mounts.bind(source, target, ['ro']))).options?.includes('ro'), true)
+  await shown(direct, mounts => mounts.bind('/sys/kernel', target))
+  t.same(started.splice(0), ['mount', 'mount'], 'options, and what is on no disk of this machine, are left to mount(8)')
+  await t.rejects(direct.tmpfs(join(base, 'missing'), {}), { code: 'command', message: /mount point does not exist/ })
 })
 
 t.test('files are not removed across a mount that could not be undone', async t => {
