@@ -6,7 +6,7 @@ import { formatAddress } from '../host/address.ts'
 import { Fault, isFault } from '../host/fault.ts'
 import type { Link } from '../host/link.ts'
 import { type Network, toRangeSets } from './conf.ts'
-import { macOf } from './names.ts'
+import { linkLocalOf, macOf } from './names.ts'
 import type { Attachment } from './store.ts'
 
 /** What `ip -j addr show` says of an interface. */
@@ -46,6 +46,18 @@ const isSix = (address: string): boolean => address.includes(':')
 const addAddress = (address: string, device: string): string =>
   `addr add ${address} dev ${device}${isSix(address) ? ' nodad' : ''}`
 
+/** Its own link-local address would be checked for a second, in which the kernel cannot ask for the pods' hardware addresses. */
+const createCommands = (network: Network): readonly string[] => {
+  const { bridge } = network
+  const mac = bridgeMacOf(network)
+  return [
+    `link add ${bridge} address ${mac} type bridge`,
+    ...(gatewaysOf(network).some(isSix)
+      ? [`link set dev ${bridge} addrgenmode none`, `addr add ${linkLocalOf(mac)}/64 dev ${bridge} scope link nodad`]
+      : []),
+  ]
+}
+
 /**
  * The commands that bring the bridge from what is shown to what the network asks; empty when it is right.
  * @param inUse the gateway addresses that pods have routes through, as `address/length`
@@ -70,9 +82,8 @@ export const bridgeCommands = (
         object: `bridge ${bridge}`,
       },
     )
-  const create = `link add ${bridge} address ${bridgeMacOf(network)} type bridge`
   return [
-    ...(shown === undefined ? [create] : []),
+    ...(shown === undefined ? createCommands(network) : []),
     ...foreign.map(address => `addr del ${address} dev ${bridge}`),
     ...wanted.filter(address => !had.includes(address)).map(address => addAddress(address, bridge)),
     ...(shown?.mtu === mtu ? [] : [`link set dev ${bridge} mtu ${mtu}`]),

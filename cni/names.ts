@@ -24,3 +24,11 @@ export const macOf = (...parts: readonly string[]): string =>
       .slice(0, 10)
       .match(/../g) ?? []),
   ].join(':')
+
+/** The address of IPv6 that an interface with this hardware address gives itself (RFC 4291, appendix A). */
+export const linkLocalOf = (mac: string): string => {
+  const [first = 0, ...rest] = mac.split(':').map(byte => Number.parseInt(byte, 16))
+  const bytes = [first ^ 2, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)]
+  const words = [0, 2, 4, 6].map(at => (((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16))
+  return `fe80::${words.join(':')}`
+}

@@ -7,7 +7,7 @@ import { bridgeCommands, bridgeSysctls, pairCommands, portCommands, type ShownLi
 import { parseConf } from './conf.ts'
 import { orphansOf } from './gc.ts'
 import { tableText } from './masq.ts'
-import { hostLinkOf, macOf, shaperOf } from './names.ts'
+import { hostLinkOf, linkLocalOf, macOf, shaperOf } from './names.ts'
 import { addElements, conflictOf, flowPorts, portElements, removeElements, staleFlows } from './portmap.ts'
 import type { Attachment } from './store.ts'
 
@@ -52,6 +52,7 @@ t.test('names are the same for the same container, fit the kernel, and differ fo
   t.not(name, hostLinkOf({ containerId: 'abc', ifname: 'eth1' }))
   t.equal(shaperOf(name).slice(3), name.slice(3))
   t.match(macOf('abc'), /^0a(:[0-9a-f]{2}){5}$/)
+  t.equal(linkLocalOf('0a:58:a9:fe:01:02'), 'fe80::858:a9ff:fefe:102')
 })
 
 const none = new Set<string>()
@@ -62,6 +63,8 @@ for (const [name, seen, commands] of [
     undefined,
     [
       /^link add nodelet0 address 0a:[0-9a-f:]+ type bridge$/,
+      'link set dev nodelet0 addrgenmode none',
+      /^addr add fe80::8[0-9a-f]{2}:[0-9a-f]+ff:fe[0-9a-f]{2}:[0-9a-f]+\/64 dev nodelet0 scope link nodad$/,
       'addr add 10.0.0.1/24 dev nodelet0',
       'addr add fd00::1/64 dev nodelet0 nodad',
       'link set dev nodelet0 mtu 1500',
