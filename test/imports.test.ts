@@ -120,7 +120,9 @@ t.test('a program can be started, the clock read, a line logged and gRPC spoken 
     // loop.ts gives the event loop back, which is no notion of time.
     [/^(node:)?timers(\/|$)/, ['host/clock.ts', 'host/loop.ts']],
     [/^pino$/, ['host/log.ts']],
-    [/^@grpc\/|^protobufjs/, ['api/rpc.ts', 'api/compile-protos.ts', 'probes/grpc.ts']],
+    [/^@grpc\//, ['probes/grpc.ts']],
+    [/^protobufjs/, ['api/rpc.ts', 'api/compile-protos.ts']],
+    [/^(node:)?http2$/, ['api/grpc-session.ts', 'api/grpc-call.ts']],
   ]
   for (const path of sources) {
     for (const { from, typeOnly } of fileOf(path).imports) {
