@@ -27,18 +27,28 @@ export interface FrameReader {
   isBetweenMessages(): boolean
 }
 
-/** A reader of one stream; an answer that arrives whole, as most do, is not copied. */
+const nothing = Buffer.alloc(0)
+
+/** A reader of one stream; an answer that arrives whole, as most do, is not copied, and a long one only once. */
 export const createFrameReader = (onMessage: (bytes: Buffer) => void): FrameReader => {
-  let chunks: Buffer[] = []
-  let have = 0
-  // Bytes before which there is nothing to do: a message of several MB is put together once, not with each of its frames.
-  let want = headBytes
+  // The beginning of a head, or a message that has begun and how much of it is there; never both.
+  let head: Buffer = nothing
+  let body: Buffer | undefined
+  let filled = 0
+
+  const fill = (chunk: Buffer, into: Buffer): Buffer => {
+    const taken = chunk.copy(into, filled)
+    filled += taken
+    if (filled === into.length) {
+      body = undefined
+      onMessage(into)
+    }
+    return chunk.subarray(taken)
+  }
   const read = (chunk: Buffer): Status | undefined => {
-    chunks.push(chunk)
-    have += chunk.length
-    if (have < want) return
-    let rest = chunks.length === 1 ? chunk : Buffer.concat(chunks, have)
-    want = headBytes
+    let rest = head.length === 0 ? chunk : Buffer.concat([head, chunk])
+    head = nothing
+    if (body !== undefined) rest = fill(rest, body)
     while (rest.length >= headBytes) {
       if (rest[0] !== 0) return { code: codes.internal, message: 'Received a compressed message, though none was asked for' }
       const length = rest.readUInt32BE(1)
@@ -46,15 +56,17 @@ export const createFrameReader = (onMessage: (bytes: Buffer) => void): FrameRead
         const text = `Received message larger than max (${length} vs ${messageLimitBytes})`
         return { code: codes.resourceExhausted, message: text }
       }
-      want = headBytes + length
-      if (rest.length < want) break
-      onMessage(rest.subarray(headBytes, want))
-      rest = rest.subarray(want)
-      want = headBytes
+      const end = headBytes + length
+      if (rest.length < end) {
+        body = Buffer.allocUnsafe(length)
+        filled = rest.copy(body, 0, headBytes)
+        return
+      }
+      onMessage(rest.subarray(headBytes, end))
+      rest = rest.subarray(end)
     }
-    have = rest.length
-    chunks = have === 0 ? [] : [rest]
+    head = rest
     return
   }
-  return { read, isBetweenMessages: () => have === 0 }
+  return { read, isBetweenMessages: () => body === undefined && head.length === 0 }
 }
