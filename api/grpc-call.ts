@@ -70,7 +70,7 @@ const send = (session: ClientHttp2Session, { headers, frame, onMessage, onEnd }:
     }
   })
   stream.on('trailers', trailers => {
-    status = readStatus(trailers) ?? status
+    status = readStatus(trailers)
   })
   // What went wrong with a stream shows when it is closed.
   stream.on('error', () => undefined)
@@ -84,14 +84,30 @@ const send = (session: ClientHttp2Session, { headers, frame, onMessage, onEnd }:
   return stream
 }
 
+// setTimeout's longest; whoever waits for more than 24 days is left to the server's clock.
+const longestTimerMs = 2 ** 31 - 1
+
+/** Cancels a call when its deadline passes or its signal aborts, until the answer is called. */
+const watchEnd = (clock: Clock, { signal, timeoutMs }: GrpcCall, cancel: (reason: unknown) => void) => {
+  const onAbort = () => cancel(signal?.reason)
+  const onDeadline = (ms: number) =>
+    cancel(toFault({ code: codes.deadlineExceeded, message: `Deadline exceeded after ${ms / 1000} s` }))
+  signal?.addEventListener('abort', onAbort, { once: true })
+  const hasTimer = timeoutMs !== undefined && timeoutMs <= longestTimerMs
+  const deadline = hasTimer ? clock.after(timeoutMs, () => onDeadline(timeoutMs)) : undefined
+  return () => {
+    signal?.removeEventListener('abort', onAbort)
+    deadline?.cancel()
+  }
+}
+
 /**
  * Makes one call; resolves when the server ended it well.
  * @throws Fault as `Rpc.call` says; the reason of the signal when that aborts; what `onMessage` threw
  */
 export const exchange = (session: GrpcSession, clock: Clock, call: GrpcCall): Promise<void> =>
   new Promise((resolve, reject) => {
-    const { signal, timeoutMs } = call
-    if (signal?.aborted) return reject(signal.reason)
+    if (call.signal?.aborted) return reject(call.signal.reason)
     const frame = toFrame(call.message)
     if (!(frame instanceof Uint8Array)) return reject(toFault(frame))
 
@@ -101,25 +117,21 @@ export const exchange = (session: GrpcSession, clock: Clock, call: GrpcCall): Pr
     const finish = (settle: () => void) => {
       if (isOver) return
       isOver = true
-      deadline?.cancel()
-      signal?.removeEventListener('abort', onAbort)
+      unwatch()
       release()
       settle()
     }
     const fail = (reason: unknown) => finish(() => reject(reason))
-    const cancel = (reason: unknown) => {
+    const unwatch = watchEnd(clock, call, reason => {
       fail(reason)
       stream?.close(constants.NGHTTP2_CANCEL)
-    }
-    const onAbort = () => cancel(signal?.reason)
-    const onDeadline = () =>
-      cancel(toFault({ code: codes.deadlineExceeded, message: `Deadline exceeded after ${(timeoutMs ?? 0) / 1000} s` }))
-
+    })
     const onMessage = (bytes: Buffer) => {
       if (!isOver) call.onMessage(bytes)
     }
     const onLost = (error: unknown) =>
       fail(error instanceof Fault ? error : toFault({ code: codes.unavailable, message: describe(error) }, error))
+
     const begin = async (isAgain = false) => {
       const connection = await session.ready()
       if (isOver) return
@@ -132,7 +144,5 @@ export const exchange = (session: GrpcSession, clock: Clock, call: GrpcCall): Pr
       }
       stream = send(connection, { headers: toHeaders(call), frame, onMessage, onEnd })
     }
-    signal?.addEventListener('abort', onAbort, { once: true })
-    const deadline = timeoutMs === undefined ? undefined : clock.after(timeoutMs, onDeadline)
     begin().catch(onLost)
   })

@@ -45,7 +45,13 @@ const createPatience = () => {
     calls: async (count: number) => {
       while (streams.length < count) await new Promise<void>(resolve => waiting.push(resolve))
     },
-    answerAll: (from = 0) => Promise.all(streams.splice(from).map(it => reply(it, { body: [frameOf('at last')] }))),
+    answerAll: (from = 0) =>
+      Promise.all(
+        streams
+          .splice(from)
+          .filter(it => !it.destroyed)
+          .map(it => reply(it, { body: [frameOf('at last')] })),
+      ),
   }
 }
 
@@ -140,6 +146,23 @@ t.test('a server that says goodbye finishes what it has begun; new calls go to t
   t.same(await Promise.all([early, late]), ['at last', 'at last'])
 })
 
+t.test('what a server says that it has not begun when it leaves goes to the next connection', async t => {
+  const { serve, ask } = await createLab(t)
+  const { onCall, calls, answerAll } = createPatience()
+  const server = await serve(onCall)
+  const done = ask()
+  await calls(1)
+  await answerAll()
+  await done
+  const asked = ask()
+  await calls(1)
+  server.sessions[0]!.goaway(constants.NGHTTP2_NO_ERROR, 1)
+  await calls(2)
+  t.equal(server.sessions.length, 2)
+  await answerAll()
+  t.equal(await asked, 'at last')
+})
+
 t.test('a server that throws us out fails what is under way, and nothing else', async t => {
   const { serve, ask } = await createLab(t)
   const { onCall, calls } = createPatience()
@@ -176,6 +199,20 @@ for (const [name, leave] of [
     }
   })
 }
+
+t.test('so is one that says hello and throws us out in one breath', async t => {
+  const { path, ask } = await createLab(t)
+  const settings = [0, 0, 0, 4, 0, 0, 0, 0, 0]
+  const goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, constants.NGHTTP2_ENHANCE_YOUR_CALM]
+  const server = net.createServer(socket => {
+    socket.on('error', () => undefined)
+    socket.end(Buffer.from([...settings, ...goaway]))
+  })
+  server.listen(path)
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  await t.rejects(ask(), { code: 'runtime-away' })
+})
 
 t.test('a call under way is kept alive by a ping every 6 minutes', async t => {
   const { serve, ask, clock } = await createLab(t)

@@ -73,7 +73,7 @@ const connect = (path: string, onMade: (session: ClientHttp2Session) => void): P
     })
     session.once('close', () => reject(failure))
     session.once('remoteSettings', () => {
-      // It may have taken its leave in the same breath.
+      // What follows throws on a connection that was closed meanwhile, and nobody could catch it here.
       if (!isUsable(session)) return
       session.setLocalWindowSize(windowBytes)
       resolve(session)

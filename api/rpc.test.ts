@@ -78,6 +78,18 @@ t.test('a message of exactly 16 MB goes there and back within moments; a list do
   t.ok((server.sessions[0]!.state.remoteWindowSize ?? 0) >= 512 * 1024, 'and one for the connection')
 })
 
+t.test('a request of 16 MB that nobody reads is not in the way of another', async t => {
+  const begun = Promise.withResolvers<void>()
+  const onCall = (stream: ServerHttp2Stream) => (stream.id === 1 ? begun.resolve() : echo(stream))
+  const { ask } = await connect(t, onCall)
+  const over = new AbortController()
+  const stuck = t.rejects(ask('x'.repeat(limit - 5), { signal: over.signal }), { message: 'over' })
+  await begun.promise
+  t.same(await ask('small'), { text: 'small' })
+  over.abort(new Error('over'))
+  await stuck
+})
+
 t.test('a longer message is not sent', async t => {
   const { ask, server } = await connect(t)
   await t.rejects(ask('x'.repeat(limit - 4)), { code: 'runtime-refused', message: /^Attempted to send message larger than max/ })
@@ -112,10 +124,14 @@ const failures: readonly (readonly [string, Answer, { code: string; message?: st
   ['no status at all', { body: [frameOf('x')], trailers: {} }, { code: 'runtime-refused', message: /without gRPC status/ }],
   [
     'another HTTP status',
-    { body: [], head: { ':status': 503 }, trailers: {} },
+    { body: [Buffer.from('<html>')], head: { ':status': 503 }, trailers: {} },
     { code: 'runtime-away', message: /HTTP status code 503/ },
   ],
-  ['a page of another server', { body: [Buffer.from('<!DOCTYPE html>')], head: html, trailers: {} }, { code: 'runtime-refused' }],
+  [
+    'a page of another server',
+    { body: [Buffer.from('<!DOCTYPE html>')], head: html, trailers: {} },
+    { code: 'runtime-refused', message: /without gRPC status/ },
+  ],
   [
     'an end within a message',
     { body: [frameOf('hello').subarray(0, 7)] },
@@ -189,6 +205,28 @@ t.test('a signal ends the call with its own reason, and nothing is heard afterwa
   t.same(heard, ['first'])
 })
 
+t.test('not even what came with it', async t => {
+  const { rpc } = await connect(t, stream => answer(stream, { body: [Buffer.concat(three)] }))
+  const over = new AbortController()
+  const heard: string[] = []
+  const onMessage = ({ text }: Text) => {
+    heard.push(text)
+    over.abort(new Error('seen enough'))
+  }
+  await t.rejects(rpc.stream<Text>(count, {}, onMessage, { signal: over.signal }), { message: 'seen enough' })
+  t.same(heard, ['one'])
+})
+
+t.test('a call that is given up before there is a connection is not made', async t => {
+  const { ask, server } = await connect(t)
+  const over = new AbortController()
+  const asked = ask('first', { signal: over.signal })
+  over.abort(new Error('never mind'))
+  await t.rejects(asked, { message: 'never mind' })
+  t.same(await ask('second'), { text: 'second' })
+  t.equal(server.calls.length, 1)
+})
+
 t.test('what a reader throws ends the call', async t => {
   const { rpc, stopped } = await silent(t)
   const onMessage = () => {
@@ -202,6 +240,26 @@ t.test('200 calls at once, where the server takes 20 of them at a time', async t
   const { ask, server } = await connect(t, echo, { maxConcurrentStreams: 20 })
   const words = Array.from({ length: 200 }, (_, index) => `${index}`)
   t.same(await Promise.all(words.map(async it => (await ask(it)).text)), words)
+  t.equal(server.sessions.length, 1)
+})
+
+t.test('a call that waits for its turn can be given up, and others go on', async t => {
+  const begun = Promise.withResolvers<ServerHttp2Stream>()
+  let calls = 0
+  const onCall = (stream: ServerHttp2Stream) => {
+    calls += 1
+    return calls === 1 ? begun.resolve(stream) : echo(stream)
+  }
+  const { ask, server } = await connect(t, onCall, { maxConcurrentStreams: 1 })
+  const first = ask('first')
+  const stream = await begun.promise
+  const over = new AbortController()
+  const second = ask('second', { signal: over.signal })
+  const third = ask('third')
+  over.abort(new Error('too long'))
+  await t.rejects(second, { message: 'too long' })
+  await echo(stream)
+  t.same(await Promise.all([first, third]), [{ text: 'first' }, { text: 'third' }])
   t.equal(server.sessions.length, 1)
 })
 
