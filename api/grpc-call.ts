@@ -84,17 +84,18 @@ const send = (session: ClientHttp2Session, { headers, frame, onMessage, onEnd }:
   return stream
 }
 
+const toLate = (ms: number): Fault =>
+  toFault({ code: codes.deadlineExceeded, message: `Deadline exceeded after ${Math.max(ms, 0) / 1000} s` })
+
 // setTimeout's longest; whoever waits for more than 24 days is left to the server's clock.
 const longestTimerMs = 2 ** 31 - 1
 
 /** Cancels a call when its deadline passes or its signal aborts, until the answer is called. */
 const watchEnd = (clock: Clock, { signal, timeoutMs }: GrpcCall, cancel: (reason: unknown) => void) => {
   const onAbort = () => cancel(signal?.reason)
-  const onDeadline = (ms: number) =>
-    cancel(toFault({ code: codes.deadlineExceeded, message: `Deadline exceeded after ${ms / 1000} s` }))
   signal?.addEventListener('abort', onAbort, { once: true })
   const hasTimer = timeoutMs !== undefined && timeoutMs <= longestTimerMs
-  const deadline = hasTimer ? clock.after(timeoutMs, () => onDeadline(timeoutMs)) : undefined
+  const deadline = hasTimer ? clock.after(timeoutMs, () => cancel(toLate(timeoutMs))) : undefined
   return () => {
     signal?.removeEventListener('abort', onAbort)
     deadline?.cancel()
@@ -108,6 +109,8 @@ const watchEnd = (clock: Clock, { signal, timeoutMs }: GrpcCall, cancel: (reason
 export const exchange = (session: GrpcSession, clock: Clock, call: GrpcCall): Promise<void> =>
   new Promise((resolve, reject) => {
     if (call.signal?.aborted) return reject(call.signal.reason)
+    // A runtime may be quicker than a timer.
+    if (call.timeoutMs !== undefined && call.timeoutMs <= 0) return reject(toLate(call.timeoutMs))
     const frame = toFrame(call.message)
     if (!(frame instanceof Uint8Array)) return reject(toFault(frame))
 

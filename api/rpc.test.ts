@@ -188,6 +188,14 @@ t.test('a deadline ends the call here and there', async t => {
   t.equal(await stopped, constants.NGHTTP2_CANCEL)
 })
 
+t.test('a deadline that is longer than a timer can be is left to the server', async t => {
+  const { ask, clock, server } = await connect(t)
+  const asked = ask('', { timeoutMs: 2 ** 31 })
+  await clock.advance(2 ** 31)
+  t.same(await asked, { text: '' })
+  t.equal(server.calls[0]!['grpc-timeout'], '2147484S')
+})
+
 t.test('a signal ends the call with its own reason, and nothing is heard afterwards', async t => {
   const { rpc, begun, stopped } = await silent(t)
   const over = new AbortController()
@@ -285,6 +293,7 @@ t.test('what cannot be asked is not sent', async t => {
   await t.rejects(rpc.call(say, 7 as unknown as object), { code: 'runtime-refused', message: /^Request message serialization/ })
   const gone = AbortSignal.abort(new Error('no longer wanted'))
   await t.rejects(rpc.call(say, {}, { signal: gone }), { message: 'no longer wanted' })
+  for (const timeoutMs of [0, -5]) await t.rejects(rpc.call(say, {}, { timeoutMs }), { code: 'runtime-timeout' })
   t.equal(server.sessions.length, 0, 'nor is there a connection yet')
 })
 
