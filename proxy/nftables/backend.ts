@@ -12,6 +12,7 @@ import type { ProxySettings } from '../settings.ts'
 import { type Compiled, compile, emptyHolding, type Holding } from './compile.ts'
 import { otherEdition } from './edition.ts'
 import { createNftInspector } from './inspect.ts'
+import { createSender } from './sender.ts'
 import { hookLines, skeletonLines } from './skeleton.ts'
 import { readSlots, readStanding, removalLines, type Slots, type Standing } from './standing.ts'
 import { type FamilyWords, tableName } from './words.ts'
@@ -66,38 +67,36 @@ export const createNftBackend = (deps: NftBackendDeps): Backend => {
   const toText = (lines: readonly string[]): string =>
     lines.some(line => line.startsWith('delete ')) ? signed(table, lines) : `${lines.join('\n')}\n`
 
-  const compileAll = async function* (holding: Holding, changes: Iterable<FrontendChange>) {
+  const compileAll = async function* (holding: Holding, changes: Iterable<FrontendChange>): AsyncGenerator<Compiled> {
     for (const batch of batches(changes, perTransaction)) {
       const lines: string[] = []
       let operations = 0
+      let isIndependent = true
       for (const piece of batches(batch, perSlice)) {
-        const part: Compiled = compile(holding, piece)
+        const part = compile(holding, piece)
         for (const line of part.lines) lines.push(line)
         operations += part.operations
+        isIndependent &&= part.isIndependent
         await slices.pause()
       }
-      if (lines.length > 0) yield { lines, operations }
+      if (lines.length > 0) yield { lines, operations, isIndependent }
     }
   }
 
-  const send = (text: string): Promise<void> => {
-    const applying = nft.apply(text)
-    // The next compile runs before this is awaited: a refusal must not count as unhandled meanwhile.
-    applying.catch(() => undefined)
-    return applying
-  }
-
-  // The next text is compiled while the kernel takes the one before.
-  const sendAll = async (holding: Holding, changes: Iterable<FrontendChange>, first?: string): Promise<ApplyCount> => {
-    let applying = first === undefined ? undefined : send(first)
-    let [operations, transactions] = [0, first === undefined ? 0 : 1]
-    for await (const part of compileAll(holding, changes)) {
-      await applying
-      operations += part.operations
-      transactions += 1
-      applying = send(toText(part.lines))
+  // The next text is compiled while the kernel takes those before.
+  const sendAll = async (holding: Holding, changes: Iterable<FrontendChange>, opening?: string): Promise<ApplyCount> => {
+    const sender = createSender(nft.apply)
+    let [operations, transactions] = [0, opening === undefined ? 0 : 1]
+    try {
+      if (opening !== undefined) await sender.send(opening, false)
+      for await (const part of compileAll(holding, changes)) {
+        operations += part.operations
+        transactions += 1
+        await sender.send(toText(part.lines), part.isIndependent)
+      }
+    } finally {
+      await sender.ended()
     }
-    await applying
     return { transactions, operations }
   }
 

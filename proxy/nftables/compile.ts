@@ -35,6 +35,8 @@ export interface Holding extends Place {
 export interface Compiled {
   readonly lines: readonly string[]
   readonly operations: number
+  /** Nothing but elements is added, and none that a text before or after it changes. */
+  readonly isIndependent: boolean
 }
 
 /** The book of an edition that holds the skeleton and no Service. */
@@ -153,5 +155,5 @@ const write = (holding: Holding, draft: Draft, memories: ReadonlySet<number>, ch
       operations += texts.length
       lines.push(`${verb} element ${at} ${nameIn(edition, set)} { ${textIn(edition, texts.join(', '))} }`)
     }
-  return { lines, operations }
+  return { lines, operations, isIndependent: memories.size === 0 && chains.length === 0 && draft.deletes.size === 0 }
 }
