@@ -3,9 +3,11 @@
 
 import type { Cri } from '../api/cri/cri.ts'
 import type { LinuxContainerResources } from '../api/cri/types.ts'
+import type { KubeObject } from '../api/meta.ts'
 import { namespaceOf, templateContainers } from '../api/pod.ts'
+import type { PodStatus } from '../api/pod-status.ts'
 import { keyOf, type Source, type Store } from '../api/source.ts'
-import type { ConfigMap, Container, KubeObject, Pod, PodStatus, Secret } from '../api/types.ts'
+import type { ConfigMap, Container, Pod, Secret } from '../api/types.ts'
 import type { Clock, Millis, Seconds } from '../host/clock.ts'
 import { describe } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'

@@ -1,7 +1,8 @@
 // Pod conditions from container statuses: pure. Types, reasons and messages are the kubelet's (pkg/kubelet/status/generate.go of 1.36);
 // a transition time changes only when the status does.
 import { isSidecar, runningContainers } from '../api/pod.ts'
-import type { Container, ContainerStatus, Pod, PodCondition, PodPhase } from '../api/types.ts'
+import type { ContainerStatus, PodCondition, PodPhase } from '../api/pod-status.ts'
+import type { Container, Pod } from '../api/types.ts'
 import { type ResizeState, resizeConditions } from './resize.ts'
 
 type Verdict = Pick<PodCondition, 'status' | 'reason' | 'message'>

@@ -4,9 +4,11 @@
 // Values are bytes, since a Secret's need not be text.
 
 import type { KeyValue } from '../api/cri/types.ts'
+import type { ResourceList } from '../api/meta.ts'
 import { fullName, namespaceOf } from '../api/pod.ts'
+import type { Service } from '../api/service-types.ts'
 import type { Source } from '../api/source.ts'
-import type { ConfigMap, Container, EnvFromSource, EnvVar, Pod, ResourceList, Secret, Service } from '../api/types.ts'
+import type { ConfigMap, Container, EnvFromSource, EnvVar, Pod, Secret } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
 import { type Live, podField, resourceField } from './downward.ts'
 import { envFileValue } from './env-file.ts'

@@ -2,7 +2,8 @@
 // a pod that is over never shows a container as yet to come.
 // Follows the kubelet's convertToAPIContainerStatuses and TerminatePod (pkg/kubelet of 1.36).
 import { isSidecar } from '../api/pod.ts'
-import type { Container, ContainerState, ContainerStatus, Pod } from '../api/types.ts'
+import type { ContainerState, ContainerStatus } from '../api/pod-status.ts'
+import type { Container, Pod } from '../api/types.ts'
 
 const lost = (message: string): ContainerState => ({ terminated: { exitCode: 137, reason: 'ContainerStatusUnknown', message } })
 

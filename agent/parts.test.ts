@@ -1,6 +1,7 @@
 import t from 'tap'
+import type { Service } from '../api/service-types.ts'
 import { createStore } from '../api/source.ts'
-import type { ConfigMap, Container, Pod, Secret, Service } from '../api/types.ts'
+import type { ConfigMap, Container, Pod, Secret } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'
 import { createParts, type PartsDeps } from './parts.ts'
 import { nothingSeen } from './seen.ts'

@@ -1,9 +1,11 @@
 // Puts together what the runtime is asked for: a sandbox's and a container's configuration, from the pure parts that know one
 // aspect each (names, DNS, security, resources, environment, mounts). Holds no policy of its own.
 import type { ContainerConfig, PodSandboxConfig } from '../api/cri/types.ts'
+import type { ResourceList } from '../api/meta.ts'
 import { namespaceOf } from '../api/pod.ts'
+import type { Service } from '../api/service-types.ts'
 import type { Source } from '../api/source.ts'
-import type { ConfigMap, Container, Pod, ResourceList, Secret, Service } from '../api/types.ts'
+import type { ConfigMap, Container, Pod, Secret } from '../api/types.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
 import { toContainerConfig } from './container.ts'
 import type { Live } from './downward.ts'

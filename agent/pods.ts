@@ -3,8 +3,9 @@
 // Pods that the runtime knows and nobody wants are ended like any other, once it is known who is wanted.
 
 import { fullName, namespaceOf } from '../api/pod.ts'
+import type { PodCondition, PodPhase, PodStatus } from '../api/pod-status.ts'
 import type { Source, Store } from '../api/source.ts'
-import type { Pod, PodCondition, PodPhase, PodStatus } from '../api/types.ts'
+import type { Pod } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Log } from '../host/log.ts'
 import type { Admission } from './admit.ts'

@@ -1,5 +1,6 @@
 import t from 'tap'
-import type { Container, Pod, ResourceRequirements } from '../api/types.ts'
+import type { ResourceRequirements } from '../api/meta.ts'
+import type { Container, Pod } from '../api/types.ts'
 import { isLimited, podLimits, podRequests, qosClass } from './qos.ts'
 
 const container = (resources: ResourceRequirements = {}, more: Partial<Container> = {}): Container => ({

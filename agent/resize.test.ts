@@ -1,6 +1,7 @@
 import t from 'tap'
 import { pods } from '../api/kube/api.ts'
-import type { Container, Pod, ResourceRequirements } from '../api/types.ts'
+import type { ResourceRequirements } from '../api/meta.ts'
+import type { Container, Pod } from '../api/types.ts'
 import { boundPod, clusterSetup } from './report/cluster.fake.ts'
 import { resizeAction, resourcesInForce } from './resize.ts'
 import { container, running } from './seen.fake.ts'

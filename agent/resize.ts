@@ -2,9 +2,11 @@
 // Pure. What was granted is read back from the pod's own status after a restart, what is in force from the runtime: no checkpoint.
 // Follows k8s.io: Resize CPU and Memory Resources assigned to Containers, and the kubelet's computePodResizeAction of 1.36.
 import type { LinuxContainerResources } from '../api/cri/types.ts'
+import type { ResourceList, ResourceRequirements } from '../api/meta.ts'
 import { templateContainers } from '../api/pod.ts'
+import type { PodCondition } from '../api/pod-status.ts'
 import { formatQuantity } from '../api/quantity.ts'
-import type { Container, Pod, PodCondition, ResourceList, ResourceRequirements } from '../api/types.ts'
+import type { Container, Pod } from '../api/types.ts'
 import { containerLimits, containerRequests } from './qos.ts'
 import type { ContainerSeen } from './seen.ts'
 

@@ -1,6 +1,7 @@
 // Figures that upstream's documents and tests name, so that a node's cgroups look alike under either agent.
 import t from 'tap'
-import type { Container, Pod, ResourceRequirements } from '../api/types.ts'
+import type { ResourceRequirements } from '../api/meta.ts'
+import type { Container, Pod } from '../api/types.ts'
 import {
   containerResources,
   hugePageSizeOf,

@@ -1,8 +1,10 @@
 // The handler of a pod's RuntimeClass, which the runtime is given with the sandbox. Nothing is watched until the first pod names
 // a class: most nodes never see one.
 // Follows k8s.io: Runtime Class; the kubelet for what an unknown class means: the pod waits and says so.
+
+import type { KubeObject } from '../api/meta.ts'
 import type { Source } from '../api/source.ts'
-import type { KubeObject, Pod } from '../api/types.ts'
+import type { Pod } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import { Fault } from '../host/fault.ts'
 

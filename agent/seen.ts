@@ -1,6 +1,6 @@
 // What the runtime shows of one pod, in our own words: values only, no CRI types beyond this seam (agent/observe.ts fills it).
 // The runtime is the database: everything that must outlive this daemon is read back from here.
-import type { ContainerUser } from '../api/types.ts'
+import type { ContainerUser } from '../api/pod-status.ts'
 import type { Millis } from '../host/clock.ts'
 
 export interface SandboxSeen {

@@ -1,7 +1,8 @@
 // The status of a pod: a pure function of its spec, what the runtime shows, what the probes say and what holds it up.
 // Follows the kubelet's convertToAPIContainerStatuses and getPhase (pkg/kubelet/kubelet_pods.go of 1.36).
 import { isSidecar } from '../api/pod.ts'
-import type { Container, ContainerState, ContainerStatus, Pod, PodPhase, PodStatus, QosClass } from '../api/types.ts'
+import type { ContainerState, ContainerStatus, PodPhase, PodStatus, QosClass } from '../api/pod-status.ts'
+import type { Container, Pod } from '../api/types.ts'
 import type { Millis } from '../host/clock.ts'
 import { byText } from '../host/order.ts'
 import { podConditions } from './conditions.ts'

@@ -3,8 +3,9 @@
 // Follows the kubelet's token manager: renewed at 80 % of its life or after 24 hours; one that cannot be renewed is used while it
 // is valid. Unlike there, a valid token never waits for a renewal: a container restarts at once with the apiserver away.
 import { type KubeApi, serviceAccounts } from '../api/kube/api.ts'
+import type { KubeObject } from '../api/meta.ts'
 import { fullName, namespaceOf } from '../api/pod.ts'
-import type { KubeObject, Pod } from '../api/types.ts'
+import type { Pod } from '../api/types.ts'
 import type { Clock, Millis, Timer } from '../host/clock.ts'
 import { describe, Fault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'

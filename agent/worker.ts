@@ -4,7 +4,8 @@
 
 import type { LinuxContainerResources } from '../api/cri/types.ts'
 import { fullName, templateContainers } from '../api/pod.ts'
-import type { Container, Pod, PodStatus } from '../api/types.ts'
+import type { PodStatus } from '../api/pod-status.ts'
+import type { Container, Pod } from '../api/types.ts'
 import type { Clock, Millis, Seconds, Timer } from '../host/clock.ts'
 import { describe, Fault, type FaultCode, isFault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'

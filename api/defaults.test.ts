@@ -1,6 +1,7 @@
 import t from 'tap'
 import { defaultConfigMap, defaultPod, defaultSecret, defaultService, imageTag } from './defaults.ts'
-import type { Container, Pod, PodSpec, ServiceSpec, Volume } from './types.ts'
+import type { ServiceSpec } from './service-types.ts'
+import type { Container, Pod, PodSpec, Volume } from './types.ts'
 
 const metadata = { name: 'web' }
 const pod = (container: Partial<Container> = {}, spec: Partial<PodSpec> = {}): Pod => ({

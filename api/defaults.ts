@@ -2,6 +2,7 @@
 // Objects that come from an apiserver have them already; those from a folder go through here, after api/validate.
 // Follows k8s.io: pkg/apis/core/v1/defaults.go of 1.36 (as facts); api/defaults-resources.ts does requests and limits.
 import { defaultContainerResources, defaultPodResources } from './defaults-resources.ts'
+import type { Service, ServicePort, ServiceSpec } from './service-types.ts'
 import type {
   ConfigMap,
   Container,
@@ -13,9 +14,6 @@ import type {
   Probe,
   ProjectedSource,
   Secret,
-  Service,
-  ServicePort,
-  ServiceSpec,
   Volume,
 } from './types.ts'
 

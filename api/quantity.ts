@@ -2,7 +2,7 @@
 // Follows k8s.io: Quantity (apimachinery/pkg/api/resource): nothing is finer than a billionth, what is left over rounds
 // away from zero, and what is larger than 2^63-1 counts as 2^63-1.
 import { Fault } from '../host/fault.ts'
-import type { Quantity } from './types.ts'
+import type { Quantity } from './meta.ts'
 
 /** How an amount was written; kept so that it is written back in the same family of suffixes. */
 export type QuantityFormat = 'decimal-si' | 'binary-si' | 'decimal-exponent'

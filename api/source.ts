@@ -1,6 +1,6 @@
 // A list/watch source of objects: what the reflector gives for an apiserver and the standalone store gives for a folder.
 // Consumers cannot tell the two apart. An object is replaced, never changed in place.
-import type { KubeObject } from './types.ts'
+import type { KubeObject } from './meta.ts'
 
 export interface Listener<T> {
   /** One object was added (`before` undefined), changed, or removed (`after` undefined). */

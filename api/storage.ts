@@ -1,6 +1,6 @@
 // Persistent storage as the API server shows it: claims, the volumes that they are bound to, and what a node reads of both.
 // Only fields that some part of this program uses. Follows the API reference (core/v1).
-import type { KubeObject } from './types.ts'
+import type { KubeObject } from './meta.ts'
 
 export type AccessMode = 'ReadWriteOnce' | 'ReadOnlyMany' | 'ReadWriteMany' | 'ReadWriteOncePod'
 export type VolumeMode = 'Filesystem' | 'Block'

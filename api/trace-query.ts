@@ -1,6 +1,6 @@
 // What `nodelet trace` asks of whoever routes Services, the daemon or a proxy that runs alone, as it comes in a URL. Pure.
 import { Fault } from '../host/fault.ts'
-import type { Protocol } from './types.ts'
+import type { Protocol } from './meta.ts'
 
 /** The way of a packet to a Service. */
 export interface TraceQuery {

@@ -1,41 +1,7 @@
-// The Kubernetes objects as this program reads and writes them: the fields of the public v1 API that a node acts on.
+// Pods, ConfigMaps and Secrets as this program reads and writes them: the fields of the public v1 API that a node acts on.
 // Only types. Everything is read-only: an object is replaced, never changed in place. Field names and meaning are the API reference's.
-
-export interface ObjectMeta {
-  readonly name: string
-  readonly namespace?: string
-  readonly uid?: string
-  readonly resourceVersion?: string
-  readonly generation?: number
-  readonly creationTimestamp?: string
-  readonly deletionTimestamp?: string
-  readonly deletionGracePeriodSeconds?: number
-  readonly labels?: Readonly<Record<string, string>>
-  readonly annotations?: Readonly<Record<string, string>>
-  readonly ownerReferences?: readonly OwnerReference[]
-  readonly finalizers?: readonly string[]
-  readonly generateName?: string
-}
-
-export interface OwnerReference {
-  readonly apiVersion: string
-  readonly kind: string
-  readonly name: string
-  readonly uid: string
-  readonly controller?: boolean
-  readonly blockOwnerDeletion?: boolean
-}
-
-export interface KubeObject {
-  readonly apiVersion?: string
-  readonly kind?: string
-  readonly metadata: ObjectMeta
-}
-
-/** A resource amount as written: `100m`, `1Gi`, 2. Parsed by api/quantity.ts. */
-export type Quantity = string | number
-export type ResourceList = Readonly<Record<string, Quantity>>
-export type IntOrString = number | string
+import type { IntOrString, KubeObject, Protocol, Quantity, ResourceList, ResourceRequirements } from './meta.ts'
+import type { PodStatus } from './pod-status.ts'
 
 export interface ConfigMap extends KubeObject {
   readonly data?: Readonly<Record<string, string>>
@@ -143,20 +109,12 @@ export interface ContainerRestartRule {
   readonly exitCodes?: { readonly operator: 'In' | 'NotIn'; readonly values: readonly number[] }
 }
 
-export type Protocol = 'TCP' | 'UDP' | 'SCTP'
-
 export interface ContainerPort {
   readonly name?: string
   readonly containerPort: number
   readonly hostPort?: number
   readonly hostIP?: string
   readonly protocol?: Protocol
-}
-
-export interface ResourceRequirements {
-  readonly requests?: ResourceList
-  readonly limits?: ResourceList
-  readonly claims?: readonly object[]
 }
 
 export interface KeyRef {
@@ -339,165 +297,3 @@ export interface ProjectedSource {
 }
 
 // ---- Pod status
-
-export type PodPhase = 'Pending' | 'Running' | 'Succeeded' | 'Failed' | 'Unknown'
-
-export interface PodStatus {
-  readonly observedGeneration?: number
-  readonly phase: PodPhase
-  readonly conditions?: readonly PodCondition[]
-  readonly message?: string
-  readonly reason?: string
-  readonly hostIP?: string
-  readonly hostIPs?: readonly { readonly ip: string }[]
-  readonly podIP?: string
-  readonly podIPs?: readonly { readonly ip: string }[]
-  readonly startTime?: string
-  readonly initContainerStatuses?: readonly ContainerStatus[]
-  readonly containerStatuses?: readonly ContainerStatus[]
-  readonly ephemeralContainerStatuses?: readonly ContainerStatus[]
-  readonly qosClass?: QosClass
-  /** Of the pod as a whole, where its spec names any. */
-  readonly allocatedResources?: ResourceList
-  readonly resources?: ResourceRequirements
-}
-
-export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort'
-
-export interface PodCondition {
-  readonly type: string
-  readonly status: 'True' | 'False' | 'Unknown'
-  readonly lastProbeTime?: string | null
-  readonly lastTransitionTime?: string
-  readonly reason?: string
-  readonly message?: string
-  readonly observedGeneration?: number
-}
-
-export interface ContainerStateWaiting {
-  readonly reason?: string
-  readonly message?: string
-}
-
-export interface ContainerStateTerminated {
-  readonly exitCode: number
-  readonly signal?: number
-  readonly reason?: string
-  readonly message?: string
-  readonly startedAt?: string
-  readonly finishedAt?: string
-  readonly containerID?: string
-}
-
-export interface ContainerState {
-  readonly waiting?: ContainerStateWaiting
-  readonly running?: { readonly startedAt: string }
-  readonly terminated?: ContainerStateTerminated
-}
-
-export interface ContainerStatus {
-  readonly name: string
-  readonly state?: ContainerState
-  readonly lastState?: ContainerState
-  readonly ready: boolean
-  readonly restartCount: number
-  readonly image: string
-  readonly imageID: string
-  readonly containerID?: string
-  readonly started?: boolean
-  readonly allocatedResources?: ResourceList
-  readonly resources?: ResourceRequirements
-  readonly volumeMounts?: readonly VolumeMountStatus[]
-  readonly user?: { readonly linux?: ContainerUser }
-  readonly stopSignal?: string
-}
-
-export interface VolumeMountStatus {
-  readonly name: string
-  readonly mountPath: string
-  readonly readOnly?: boolean
-  readonly recursiveReadOnly?: 'Disabled' | 'IfPossible' | 'Enabled'
-}
-
-/** Who the first process of a container runs as. */
-export interface ContainerUser {
-  readonly uid: number
-  readonly gid: number
-  readonly supplementalGroups?: readonly number[]
-}
-
-// ---- Services
-
-export interface Service extends KubeObject {
-  readonly spec: ServiceSpec
-  readonly status?: { readonly loadBalancer?: { readonly ingress?: readonly LoadBalancerIngress[] } }
-}
-
-export interface LoadBalancerIngress {
-  readonly ip?: string
-  readonly hostname?: string
-  readonly ipMode?: 'VIP' | 'Proxy'
-}
-
-export type IPFamily = 'IPv4' | 'IPv6'
-
-export interface ServiceSpec {
-  readonly type?: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'ExternalName'
-  readonly selector?: Readonly<Record<string, string>>
-  readonly ports?: readonly ServicePort[]
-  /** `None` for headless. */
-  readonly clusterIP?: string
-  readonly clusterIPs?: readonly string[]
-  readonly ipFamilies?: readonly IPFamily[]
-  readonly ipFamilyPolicy?: 'SingleStack' | 'PreferDualStack' | 'RequireDualStack'
-  readonly externalIPs?: readonly string[]
-  readonly externalName?: string
-  readonly sessionAffinity?: 'None' | 'ClientIP'
-  readonly sessionAffinityConfig?: { readonly clientIP?: { readonly timeoutSeconds?: number } }
-  readonly internalTrafficPolicy?: 'Cluster' | 'Local'
-  readonly externalTrafficPolicy?: 'Cluster' | 'Local'
-  readonly trafficDistribution?: string
-  readonly healthCheckNodePort?: number
-  readonly publishNotReadyAddresses?: boolean
-  readonly loadBalancerIP?: string
-  readonly loadBalancerClass?: string
-  readonly loadBalancerSourceRanges?: readonly string[]
-  readonly allocateLoadBalancerNodePorts?: boolean
-}
-
-export interface ServicePort {
-  readonly name?: string
-  readonly protocol?: Protocol
-  readonly port: number
-  readonly targetPort?: IntOrString
-  readonly nodePort?: number
-  readonly appProtocol?: string
-}
-
-export interface EndpointSlice extends KubeObject {
-  readonly addressType: 'IPv4' | 'IPv6' | 'FQDN'
-  readonly endpoints: readonly Endpoint[]
-  readonly ports: readonly EndpointPort[]
-}
-
-export interface Endpoint {
-  readonly addresses: readonly string[]
-  readonly conditions?: { readonly ready?: boolean; readonly serving?: boolean; readonly terminating?: boolean }
-  readonly hostname?: string
-  readonly nodeName?: string
-  readonly zone?: string
-  readonly hints?: {
-    readonly forZones?: readonly { readonly name: string }[]
-    readonly forNodes?: readonly { readonly name: string }[]
-  }
-  readonly targetRef?: { readonly kind?: string; readonly namespace?: string; readonly name?: string; readonly uid?: string }
-}
-
-export interface EndpointPort {
-  readonly name?: string
-  readonly protocol?: Protocol
-  readonly port?: number
-}
-
-/** The label that ties an EndpointSlice to its Service. */
-export const serviceNameLabel = 'kubernetes.io/service-name'

@@ -2,7 +2,8 @@
 // kubelet (standalone) and kube-proxy (nftables mode, fed by a kube-apiserver) together. RSS and its peak as /proc tells them.
 // Prints figures; needs root, Debian's containerd, CNI plugins and etcd, and the Go programs (test/support/peers.ts).
 import { readFile, writeFile } from 'node:fs/promises'
-import { type Pod, serviceNameLabel } from '../api/types.ts'
+import { serviceNameLabel } from '../api/service-types.ts'
+import type { Pod } from '../api/types.ts'
 import { systemExec } from '../host/exec.ts'
 import { webImage } from '../test/support/images.ts'
 import { peer } from '../test/support/peers.ts'

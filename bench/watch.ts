@@ -3,7 +3,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import type { KubeObject, Pod } from '../api/types.ts'
+import type { KubeObject } from '../api/meta.ts'
+import type { Pod } from '../api/types.ts'
 import { systemClock as clock } from '../host/clock.ts'
 import type { ControlPlane } from '../test/support/control-plane.ts'
 

@@ -1,5 +1,5 @@
 // Addresses and ranges of one family, as the proxy's objects name them. Pure. The arithmetic is host/address.ts's.
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import * as ip from '../host/address.ts'
 
 /** The address in its canonical spelling, or undefined when it is none of this family. */

@@ -2,14 +2,8 @@
 // A world has one node with two pods behind Services (a, b), a pod that is only a client, another host, and an endpoint on another
 // node that the other host plays. Addresses are part of the contract, so that worlds only differ in how packets travel.
 import type { Test } from 'tap'
-import {
-  type EndpointSlice,
-  type IPFamily,
-  type Protocol,
-  type Service,
-  type ServiceSpec,
-  serviceNameLabel,
-} from '../api/types.ts'
+import type { Protocol } from '../api/meta.ts'
+import { type EndpointSlice, type IPFamily, type Service, type ServiceSpec, serviceNameLabel } from '../api/service-types.ts'
 
 export type Sender = 'pod' | 'a' | 'node' | 'outside'
 export type Endpoint = 'a' | 'b' | 'remote'

@@ -1,6 +1,6 @@
 // What every way of programming the kernel offers: take changes, take everything, leave nothing. Types only.
 // A backend prints what the model decided and remembers what the kernel has taken; it never lists the kernel to apply a change.
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import type { FrontendChange } from './claims.ts'
 import type { Inspector } from './inspect-types.ts'
 import type { Frontend } from './model.ts'

@@ -1,8 +1,8 @@
 // What a cluster may hold and nobody would write by hand, in nftables mode: each leaves every other Service routed, and what cannot be
 // had is told in one line.
 import t from 'tap'
+import { type EndpointSlice, type Service, type ServiceSpec, serviceNameLabel } from '../api/service-types.ts'
 import { createStore } from '../api/source.ts'
-import { type EndpointSlice, type Service, type ServiceSpec, serviceNameLabel } from '../api/types.ts'
 import { systemClock as clock } from '../host/clock.ts'
 import { Fault } from '../host/fault.ts'
 import { createLog } from '../host/log.ts'

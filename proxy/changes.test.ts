@@ -1,6 +1,6 @@
 import t from 'tap'
+import type { EndpointSlice, Service } from '../api/service-types.ts'
 import { createStore } from '../api/source.ts'
-import type { EndpointSlice, Service } from '../api/types.ts'
 import { service, slice } from './backend.contract.ts'
 import { createChanges } from './changes.ts'
 

@@ -1,7 +1,7 @@
 // When stale flows are removed: not before the new rules stand, everything once at the start, and again what failed. flows.test.ts has
 // which flows are stale, test/kernel the clients that notice.
 import t from 'tap'
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import { fakeClock } from '../host/clock.fake.ts'
 import type { Flow } from '../host/conntrack.ts'
 import { Fault } from '../host/fault.ts'

@@ -1,7 +1,7 @@
 // Removes tracked flows that a change of Services has made wrong, once the new rules stand. flows.ts says which; this file asks the
 // kernel and counts. The first time nothing is known of what was before, nor after rules were missing for a while, and every flow to a
 // Service is looked at; what could not be removed is tried again with the next change, but not while conntrack has just failed.
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Conntrack, Flow } from '../host/conntrack.ts'
 import type { Log } from '../host/log.ts'

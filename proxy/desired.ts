@@ -1,7 +1,7 @@
 // What the kernel should hold: judges Services by the model, settles who owns an address, and keeps what has not been written yet.
 // No I/O. A Service that cannot be judged is logged and keeps what it had; the others go on.
 import { isIP } from 'node:net'
-import type { EndpointSlice, IPFamily } from '../api/types.ts'
+import type { EndpointSlice, IPFamily } from '../api/service-types.ts'
 import { describe, Fault } from '../host/fault.ts'
 import type { Log } from '../host/log.ts'
 import type { ServiceChange } from './changes.ts'

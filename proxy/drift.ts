@@ -1,6 +1,6 @@
 // What to do when somebody else removed rules of ours from nftables: write them anew at once, count it, and say what vanished.
 // Watching is host/nftmonitor.ts's, writing is the proxier's, telling is vanished.ts's; this file only joins the three.
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import type { ForeignChange } from '../host/nftmonitor.ts'
 import { memoryPrefix } from './nftables/chains.ts'
 import { tableName } from './nftables/words.ts'

@@ -1,8 +1,8 @@
 // What a trace gathers and how it reads, with an inspector and a conntrack that say what the test wants; and when a comparison is
 // made again. What kernels say is test/kernel's.
 import t from 'tap'
+import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
 import { createStore } from '../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import { fakeClock } from '../host/clock.fake.ts'
 import type { Flow, FlowTarget } from '../host/conntrack.ts'
 import { Fault } from '../host/fault.ts'

@@ -1,8 +1,8 @@
 // Builds the proxy from its parts: the only file here that knows which backend, which tools and which watch belong together.
 // Runs inside the daemon; the sources are an apiserver's or the manifest folder's, which the proxy cannot tell apart.
 import type { ProxyMode } from '../api/config/kube-proxy.ts'
+import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
 import type { Source } from '../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import { globalAddresses } from '../host/addresses.ts'
 import type { Clock } from '../host/clock.ts'
 import { createConntrack, createFlowFinder } from '../host/conntrack.ts'

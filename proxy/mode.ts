@@ -1,6 +1,6 @@
 // What a way of programming the kernel (KubeProxyConfiguration.mode) has to offer the proxy: its families, a backend for each, and a
 // watch that notices when somebody else takes rules away. Types only.
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import type { Clock } from '../host/clock.ts'
 import type { Exec } from '../host/exec.ts'
 import type { Log } from '../host/log.ts'

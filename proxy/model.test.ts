@@ -1,6 +1,6 @@
 // Policy decided once: which frontends a Service has, and what each lane does. What packets meet is the contract's.
 import t from 'tap'
-import type { Service, ServiceSpec } from '../api/types.ts'
+import type { Service, ServiceSpec } from '../api/service-types.ts'
 import { balancedService as balanced, service, slice } from './backend.contract.ts'
 import { type Frontend, toFrontends } from './model.ts'
 

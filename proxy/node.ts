@@ -1,7 +1,7 @@
 // What the proxy reads of its own Node object: addresses, pod ranges, zone, and whether balancers may still send to it. Pure.
 // Follows kube-proxy's node manager and the cluster autoscaler's taint.
 import { isIPv6 } from 'node:net'
-import type { KubeObject } from '../api/types.ts'
+import type { KubeObject } from '../api/meta.ts'
 import { canonicalAddress } from '../host/address.ts'
 
 export interface ProxyNode extends KubeObject {

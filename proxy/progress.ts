@@ -1,6 +1,6 @@
 // How far each family is: when something was last asked to be written, when everything last stood, since when something waits.
 // Holds times and no changes; health checks and metrics are read from it. Follows kube-proxy's QueuedUpdate and Updated.
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import type { Clock, Millis } from '../host/clock.ts'
 
 export interface FamilyProgress {

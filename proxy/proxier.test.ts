@@ -1,7 +1,7 @@
 // The loop with a clock that is moved by hand and backends that only note what they are given.
 import t from 'tap'
+import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
 import { createStore } from '../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../api/types.ts'
 import { fakeClock } from '../host/clock.fake.ts'
 import type { Flow } from '../host/conntrack.ts'
 import { Fault } from '../host/fault.ts'

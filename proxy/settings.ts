@@ -1,7 +1,7 @@
 // What the proxy is told about the node and the cluster: types and the pure questions that backends ask of them.
 // Names follow KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), which is read elsewhere.
 import type { ProxyConfig } from '../api/config/proxy-config.ts'
-import type { IPFamily } from '../api/types.ts'
+import type { IPFamily } from '../api/service-types.ts'
 import { canonicalAddress, coversAddress, distinctRanges } from './address.ts'
 
 /** How traffic of the cluster's pods is told from other traffic (KubeProxyConfiguration.detectLocalMode). */

@@ -1,6 +1,6 @@
 // Which Service a trace is about, by name and by address; what is said when there is none; and what is wrong with a Service as a whole.
 import t from 'tap'
-import type { EndpointSlice, Service } from '../api/types.ts'
+import type { EndpointSlice, Service } from '../api/service-types.ts'
 import { addresses, balancedService, service, slice } from './backend.contract.ts'
 import { toFrontends } from './model.ts'
 import { parseAddressPort, resolveTarget, serviceNotes } from './trace-target.ts'

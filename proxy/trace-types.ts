@@ -1,5 +1,5 @@
 // What a trace is asked, and what it answers: the way of a packet to a Service, as values. Types only; trace-text.ts puts them into words.
-import type { Protocol } from '../api/types.ts'
+import type { Protocol } from '../api/meta.ts'
 import type { Flow } from '../host/conntrack.ts'
 import type { Piece, Remembered } from './inspect-types.ts'
 import type { FrontendKind, Refusal } from './model.ts'

@@ -1,7 +1,7 @@
 // What a trace says of a packet's way: by who calls, by policy, and of each endpoint why it is not used. Each case gives a Service, its
 // slices and a node, and reads the explanation; that packets meet just this is the contract's and the kernel tests' to show.
 import t from 'tap'
-import type { Endpoint, EndpointSlice, IPFamily, Service, ServiceSpec } from '../api/types.ts'
+import type { Endpoint, EndpointSlice, IPFamily, Service, ServiceSpec } from '../api/service-types.ts'
 import { addresses, balancedService, type EndpointState, service, slice } from './backend.contract.ts'
 import type { Sight } from './inspect-types.ts'
 import { type Frontend, toFrontends } from './model.ts'

@@ -1,6 +1,6 @@
 // The way of a packet to one frontend, from what the model decided to an explanation: who is sent where, why the other endpoints are
 // not used, whose address is hidden. Pure: decides nothing anew, so that what it tells is what is written to the kernel.
-import type { Endpoint, EndpointSlice, Service } from '../api/types.ts'
+import type { Endpoint, EndpointSlice, Service } from '../api/service-types.ts'
 import { hostPort } from '../host/address.ts'
 import { canonicalAddress, coversAddress } from './address.ts'
 import { type EndpointInfo, toEndpoints } from './endpoints.ts'

@@ -1,7 +1,7 @@
 // What main.ts builds the daemon from: one flat, read-only value. Durations in milliseconds, sizes in bytes.
 // Only types; load.ts makes it.
 import type { ProxyConfig } from '../../api/config/proxy-config.ts'
-import type { ResourceList } from '../../api/types.ts'
+import type { ResourceList } from '../../api/meta.ts'
 import type { Millis } from '../../host/clock.ts'
 import type { KubeletConfiguration } from './kubelet-defaults.ts'
 import type { Mode, PortRange } from './nodelet.ts'

@@ -1,7 +1,9 @@
 // Why a pod was evicted, in the kubelet's words, which people search for and tools read (they do end with a space). Pure.
 // Follows evictionMessage in pkg/kubelet/eviction/helpers.go of 1.36.
+
+import type { Quantity } from '../../api/meta.ts'
 import { formatQuantity, toBytes } from '../../api/quantity.ts'
-import type { Container, Pod, Quantity } from '../../api/types.ts'
+import type { Container, Pod } from '../../api/types.ts'
 import { hasPodLevelResources } from '../qos.ts'
 import type { ContainerUse, PodUse } from './rank.ts'
 import { amountOf, type Observations, type Starved, signals, type Threshold } from './thresholds.ts'

@@ -1,7 +1,7 @@
 // What the node asks a signer for, and what the answer means. Pure: objects and names in, decisions out.
 // Follows certificates.k8s.io/v1 and the kubelet's requests: the signers check exactly these subjects and usages.
 import { createHash } from 'node:crypto'
-import type { KubeObject } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 import { canonicalAddress } from '../../host/address.ts'
 import { byText } from '../../host/order.ts'
 import type { Subject } from './certificate.ts'

@@ -2,7 +2,7 @@
 // Follows the kubelet's authentication: a certificate first, then a token; a wrong credential is never taken for no credential.
 import { createHmac, randomBytes } from 'node:crypto'
 import { type KubeApi, tokenReviews } from '../../api/kube/api.ts'
-import type { KubeObject } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 import type { Clock, Millis } from '../../host/clock.ts'
 import { createTtlCache } from './ttl-cache.ts'
 

@@ -1,7 +1,7 @@
 // Whether somebody may do what they ask: the apiserver decides (SubjectAccessReview), its answers hold for a while.
 // Follows the kubelet's delegated authorization: one allowed subresource is enough, and an answer that was not got is no answer.
 import { type KubeApi, subjectAccessReviews } from '../../api/kube/api.ts'
-import type { KubeObject } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 import type { Clock, Millis } from '../../host/clock.ts'
 import { Fault } from '../../host/fault.ts'
 import type { Attributes } from './attributes.ts'

@@ -1,6 +1,7 @@
 // The decisions of the kubelet API that need no connection: rights by path, options of logs, ciphers, targets, health, configz.
 import t from 'tap'
-import type { ContainerStatus, Pod } from '../../api/types.ts'
+import type { ContainerStatus } from '../../api/pod-status.ts'
+import type { Pod } from '../../api/types.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import { withKubeletDefaults } from '../config/kubelet-defaults.ts'
 import { parseTarget } from './answer.ts'

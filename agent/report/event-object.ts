@@ -1,6 +1,7 @@
 // Events as the API has them: what one is about, its first form and its name. Pure.
 // Follows core/v1 Event and the reports of client-go's recorder: the older of the two Event APIs, which the kubelet still writes.
-import type { KubeObject, Pod } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
+import type { Pod } from '../../api/types.ts'
 import type { Millis } from '../../host/clock.ts'
 import { rfc3339 } from '../status.ts'
 

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { createFakeApi } from '../../api/kube/api.fake.ts'
 import { leases, nodes } from '../../api/kube/api.ts'
-import type { KubeObject } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import { Fault } from '../../host/fault.ts'
 import { type Log, silentLog } from '../../host/log.ts'

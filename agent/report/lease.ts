@@ -2,7 +2,7 @@
 // Never reads the Node's status and never decides about pods. Timers are monotonic: a clock that jumps delays no renewal.
 // Follows KEP-589 and the kubelet's lease controller: held version first, read again after a conflict, five tries, then the next turn.
 import { type KubeApi, leases, type ObjectRef } from '../../api/kube/api.ts'
-import type { KubeObject } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 import type { Clock, Millis } from '../../host/clock.ts'
 import { describe, isFault } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'

@@ -2,9 +2,10 @@
 // Reports no status (pod-status.ts does, under the mirror's uid) and runs nothing: the folder decides what runs.
 // Follows the kubelet's mirror client and NodeRestriction's rules for it (pkg/kubelet/pod/mirror_client.go of 1.36; KEP-1314).
 import { type KubeApi, pods as podsResource } from '../../api/kube/api.ts'
+import type { OwnerReference } from '../../api/meta.ts'
 import { fullName } from '../../api/pod.ts'
 import { keyOf, type Source } from '../../api/source.ts'
-import type { OwnerReference, Pod } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
 import { describe, except } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'

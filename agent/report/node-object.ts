@@ -2,8 +2,8 @@
 // Pure: facts and the last known object come in, objects and patches go out.
 // Follows the kubelet's initialNode, updateDefaultLabels and PatchNodeStatus (1.36); a patch never touches what others own.
 import { isDeepStrictEqual } from 'node:util'
+import type { ResourceList } from '../../api/meta.ts'
 import { compareQuantities } from '../../api/quantity.ts'
-import type { ResourceList } from '../../api/types.ts'
 import {
   type NodeCondition,
   type NodeFacts,

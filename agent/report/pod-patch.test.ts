@@ -1,6 +1,7 @@
 import t from 'tap'
 import { applyPatch } from '../../api/kube/patch.fake.ts'
-import type { Pod, PodCondition, PodStatus } from '../../api/types.ts'
+import type { PodCondition, PodStatus } from '../../api/pod-status.ts'
+import type { Pod } from '../../api/types.ts'
 import { namedPod } from '../agent.fake.ts'
 import { container } from '../seen.fake.ts'
 import { statusPatch } from './pod-patch.ts'

@@ -1,7 +1,8 @@
 // What of a pod's status the apiserver has to be told: a pure function from the status that it holds and the one that is true.
 // Sends only what is the node's own and differs, so that conditions of others are never touched and nothing is written twice.
 // Follows the kubelet's isPodStatusByKubeletEqual, mergePodStatus and normalizeStatus (pkg/kubelet/status of 1.36).
-import type { ContainerStatus, Pod, PodCondition, PodPhase, PodStatus } from '../../api/types.ts'
+import type { ContainerStatus, PodCondition, PodPhase, PodStatus } from '../../api/pod-status.ts'
+import type { Pod } from '../../api/types.ts'
 import { ownedConditions } from '../conditions.ts'
 
 /** A strategic merge patch of the `status` subresource; the uid in it is the precondition that it is still the same pod. */

@@ -1,5 +1,6 @@
 import t from 'tap'
-import type { ContainerStatus, Pod } from '../../api/types.ts'
+import type { ContainerStatus } from '../../api/pod-status.ts'
+import type { Pod } from '../../api/types.ts'
 import { findAttempt, findContainer, findPod, runningId } from './find.ts'
 
 const pod = (name: string, namespace = 'default', statuses: readonly Partial<ContainerStatus>[] = []): Pod => ({

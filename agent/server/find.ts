@@ -1,7 +1,8 @@
 // Finds what a request names: a pod (also by the short name of a static pod), its container, and the file of its log. Pure.
 // What is not there is a Fault that says what is.
 import { allContainers, namespaceOf } from '../../api/pod.ts'
-import type { ContainerStatus, Pod } from '../../api/types.ts'
+import type { ContainerStatus } from '../../api/pod-status.ts'
+import type { Pod } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
 
 /**

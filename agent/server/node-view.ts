@@ -1,8 +1,9 @@
 // What the socket shows, gathered from the daemon's parts.
 import { join } from 'node:path'
 import type { Cri } from '../../api/cri/cri.ts'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import type { Source } from '../../api/source.ts'
-import type { EndpointSlice, Pod, Service } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import type { AgentConfig } from '../config/agent-config.ts'
 import { podLogFolder } from '../labels.ts'
 import type { Machinery } from '../machinery.ts'

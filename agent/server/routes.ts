@@ -1,8 +1,8 @@
 // The paths of the daemon's socket, and what each answers. Reads the node's view and changes nothing; what it throws becomes
 // an answer in server.ts, which also listens.
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { KubeObject } from '../../api/meta.ts'
 import { toTraceQuery } from '../../api/trace-query.ts'
-import type { KubeObject } from '../../api/types.ts'
 import { sendEither, sendJson } from '../../host/answer.ts'
 import type { Clock } from '../../host/clock.ts'
 import { Fault } from '../../host/fault.ts'

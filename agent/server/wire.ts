@@ -1,9 +1,12 @@
 // What the daemon's unix socket speaks: the bodies of its answers, for the daemon and for the command line. Only types.
 // Objects are the Kubernetes API's own, as `kubectl get -o json` prints them.
-import type { KubeObject } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
 
+export type { KubeObject } from '../../api/meta.ts'
+export type { ContainerStatus } from '../../api/pod-status.ts'
+export type { EndpointSlice, Service } from '../../api/service-types.ts'
 export type { TraceQuery } from '../../api/trace-query.ts'
-export type { ContainerStatus, EndpointSlice, KubeObject, Pod, Service } from '../../api/types.ts'
+export type { Pod } from '../../api/types.ts'
 export type { ErrorBody } from '../../host/answer.ts'
 
 export interface List<T extends KubeObject = KubeObject> {

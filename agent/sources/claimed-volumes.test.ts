@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { ObjectRef } from '../../api/kube/api.ts'
-import type { KubeObject, Pod } from '../../api/types.ts'
+import type { KubeObject } from '../../api/meta.ts'
+import type { Pod } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
 import { createClaimedVolumes, type SavedBinding } from './claimed-volumes.ts'
 

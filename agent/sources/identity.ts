@@ -3,7 +3,8 @@
 // manifest is another pod and an unchanged one is the same after every restart.
 
 import { createHash } from 'node:crypto'
-import type { KubeObject, ObjectMeta, Pod } from '../../api/types.ts'
+import type { KubeObject, ObjectMeta } from '../../api/meta.ts'
+import type { Pod } from '../../api/types.ts'
 import type { Manifest } from '../../api/validate/manifest.ts'
 import { byText } from '../../host/order.ts'
 

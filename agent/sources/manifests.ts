@@ -1,7 +1,10 @@
 // The folder of manifests as list/watch sources, one per kind, of the same type as those of an apiserver.
 // An object that says the same as before is not told again: a changed ConfigMap leaves the pods of its file alone.
+
+import type { KubeObject } from '../../api/meta.ts'
+import type { Service } from '../../api/service-types.ts'
 import { createStore, type Source, type Store } from '../../api/source.ts'
-import type { ConfigMap, KubeObject, Pod, Secret, Service } from '../../api/types.ts'
+import type { ConfigMap, Pod, Secret } from '../../api/types.ts'
 import type { Manifest, ManifestKind } from '../../api/validate/manifest.ts'
 import { type Desired, type DesiredObject, describeManifestProblem, type ManifestProblem } from './desired.ts'
 import { createFolderSource, type FolderDeps } from './folder.ts'

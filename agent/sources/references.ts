@@ -2,8 +2,10 @@
 // authorizer allows no more. A source like the folder's; what is more, `known` waits until an object was looked up at all.
 // Follows the kubelet's configMapAndSecretChangeDetectionStrategy (Watch, Cache, Get) and its watch-based object cache:
 // an immutable object is not watched any longer once it was seen.
+
+import type { KubeObject } from '../../api/meta.ts'
 import { keyOf, type Listener, type Source } from '../../api/source.ts'
-import type { KubeObject, Pod } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import type { Clock, Millis, Timer } from '../../host/clock.ts'
 import { describe, Fault, isFault } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'

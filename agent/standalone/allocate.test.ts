@@ -1,6 +1,6 @@
 import t from 'tap'
 import { defaultService } from '../../api/defaults.ts'
-import type { Service, ServicePort, ServiceSpec } from '../../api/types.ts'
+import type { Service, ServicePort, ServiceSpec } from '../../api/service-types.ts'
 import { type Allocations, createLedger, createRules } from './allocate.ts'
 
 const v4 = ['10.96.0.0/16']

@@ -4,7 +4,7 @@
 // Stands in for the apiserver's allocation of a created Service (k8s.io: Service ClusterIP allocation).
 
 import { fullName } from '../../api/pod.ts'
-import type { Service } from '../../api/types.ts'
+import type { Service } from '../../api/service-types.ts'
 import { addressAt, type Cidr, canonicalAddress, parseCidr } from '../../host/address.ts'
 import { byText } from '../../host/order.ts'
 import { claimClusterIPs, claimNamed, rangeOf } from './cluster-ips.ts'

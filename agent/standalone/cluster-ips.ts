@@ -1,6 +1,6 @@
 // The addresses of one Service: those its manifest names, or free ones near where a hash of its name points. No I/O, no clock.
 // Follows the apiserver's IP allocator: the low end of a range is left to addresses that manifests name, and used last.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { addressAt, type Cidr, contains, parseAddress } from '../../host/address.ts'
 import type { Families } from './families.ts'
 import { keyHash } from './hash.ts'

@@ -1,6 +1,6 @@
 // Which IP families a Service gets, from its own fields and those that the service ranges have. Pure.
 // Follows the apiserver's rules for ipFamilyPolicy, ipFamilies and clusterIPs (k8s.io: IPv4/IPv6 dual-stack, Services).
-import type { IPFamily, ServiceSpec } from '../../api/types.ts'
+import type { IPFamily, ServiceSpec } from '../../api/service-types.ts'
 import { canonicalAddress, parseAddress } from '../../host/address.ts'
 
 export type FamilyPolicy = NonNullable<ServiceSpec['ipFamilyPolicy']>

@@ -1,8 +1,9 @@
 // Services of a machine without a control plane, put together: what the folder names gets addresses and endpoints, and names that answer.
 // Routes nothing (proxy/ does, joined in main.ts). What the host cannot do is said and tried again, and pods run without it.
 import { join } from 'node:path'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import type { Source, Store } from '../../api/source.ts'
-import type { EndpointSlice, Pod, Service } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
 import { describe } from '../../host/fault.ts'

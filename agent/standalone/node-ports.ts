@@ -1,7 +1,7 @@
 // The node ports of one Service: those its manifest names, or free ones near where a hash points. No I/O, no clock.
 // A number belongs to one Service, in all protocols, as with the apiserver's port allocator; within a Service one port number
 // in two protocols shares a node port. A port that cannot have one is left without, and the rest of the Service works.
-import type { ServicePort, ServiceSpec } from '../../api/types.ts'
+import type { ServicePort, ServiceSpec } from '../../api/service-types.ts'
 import { keyHash } from './hash.ts'
 import { around, type Pool } from './pool.ts'
 

@@ -1,6 +1,7 @@
 import t from 'tap'
+import type { EndpointSlice, Service, ServiceSpec } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, Pod, Service, ServiceSpec } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import { silentLog } from '../../host/log.ts'
 import type { Allocations } from './allocate.ts'

@@ -2,8 +2,9 @@
 // of the same kind as an apiserver's. Follows each change synchronously, and only where it leads: a pod that gets ready touches
 // the slices of the Services that select it, in the same turn. Decides nothing itself: allocate.ts and slices.ts do.
 import { defaultService } from '../../api/defaults.ts'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore, keyOf, type Source } from '../../api/source.ts'
-import type { EndpointSlice, Pod, Service } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import type { Log } from '../../host/log.ts'
 import { createLedger, createRules, type Outcome, serviceKey } from './allocate.ts'

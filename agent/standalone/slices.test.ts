@@ -1,5 +1,7 @@
 import t from 'tap'
-import type { EndpointSlice, Pod, PodSpec, PodStatus, Service, ServiceSpec } from '../../api/types.ts'
+import type { PodStatus } from '../../api/pod-status.ts'
+import type { EndpointSlice, Service, ServiceSpec } from '../../api/service-types.ts'
+import type { Pod, PodSpec } from '../../api/types.ts'
 import { maxEndpointsPerSlice, selects, slicesOf } from './slices.ts'
 
 const place = { nodeName: 'node-1' }

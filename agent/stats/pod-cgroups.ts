@@ -1,6 +1,7 @@
 // Which cgroup belongs to which running container: a pod's cgroup holds one for each container and one for its sandbox, named
 // after their ids in the way of the runtime (`ID`, `cri-containerd-ID.scope`, `crio-ID.scope`).
-import type { ContainerStatus, Pod } from '../../api/types.ts'
+import type { ContainerStatus } from '../../api/pod-status.ts'
+import type { Pod } from '../../api/types.ts'
 import type { CgroupReader } from '../../host/cgroup-read.ts'
 import type { Millis } from '../../host/clock.ts'
 

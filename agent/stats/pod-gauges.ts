@@ -1,6 +1,7 @@
 // How many pods, containers and volumes there are and in which state, counted anew at each scrape. Pure.
 // Names and labels are those of the kubelet 1.36.
-import type { ContainerStatus, Pod, Volume } from '../../api/types.ts'
+import type { ContainerStatus } from '../../api/pod-status.ts'
+import type { Pod, Volume } from '../../api/types.ts'
 import type { Family } from '../../host/exposition.ts'
 import { createFamilySet, gauge } from './family-set.ts'
 import { pluginOf } from './volume-kinds.ts'

@@ -2,8 +2,9 @@
 // Decides nothing. Each can be repeated at any time and finds out by itself what is there already.
 
 import { release } from 'node:os'
+import type { ResourceList } from '../../api/meta.ts'
 import { namespaceOf } from '../../api/pod.ts'
-import type { ConfigMap, Pod, ResourceList, Secret } from '../../api/types.ts'
+import type { ConfigMap, Pod, Secret } from '../../api/types.ts'
 import type { Clock } from '../../host/clock.ts'
 import { Fault } from '../../host/fault.ts'
 import { ensureDir, readInside } from '../../host/files.ts'

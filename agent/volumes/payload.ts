@@ -1,8 +1,9 @@
 // Which files a configMap, secret, downwardAPI or projected volume holds, with their content and mode. Pure.
 // Follows k8s.io: Projected Volumes; the kubelet for its error messages and for what wins: the later source.
 import { normalize } from 'node:path'
+import type { ResourceList } from '../../api/meta.ts'
 import { allContainers } from '../../api/pod.ts'
-import type { ConfigMap, KeyToPath, Pod, ResourceList, Secret } from '../../api/types.ts'
+import type { ConfigMap, KeyToPath, Pod, Secret } from '../../api/types.ts'
 import { describe, Fault } from '../../host/fault.ts'
 import { metadataField, resourceField } from '../downward.ts'
 import type { FileSource, FilesAction } from './plan.ts'

@@ -3,9 +3,10 @@
 // leaves open (defaults, the size of a tmpfs, which volumes are prepared at all).
 
 import { normalize } from 'node:path'
+import type { ResourceList } from '../../api/meta.ts'
 import { allContainers, isSidecar, namespaceOf } from '../../api/pod.ts'
 import { toBytes } from '../../api/quantity.ts'
-import type { Container, DownwardFile, KeyToPath, Pod, ProjectedSource, ResourceList, Volume } from '../../api/types.ts'
+import type { Container, DownwardFile, KeyToPath, Pod, ProjectedSource, Volume } from '../../api/types.ts'
 import { Fault } from '../../host/fault.ts'
 import { envReferences } from '../env.ts'
 import { type ClaimedVolume, claimOf } from './claims.ts'

@@ -2,7 +2,7 @@
 // It records every call and can be told to fail or to answer one. It validates, defaults and authorizes nothing.
 import { randomUUID } from 'node:crypto'
 import { describe, Fault } from '../../host/fault.ts'
-import type { KubeObject } from '../types.ts'
+import type { KubeObject } from '../meta.ts'
 import type { DeleteOptions, KubeApi, ObjectRef, Resource } from './api.ts'
 import { applyPatch } from './patch.fake.ts'
 

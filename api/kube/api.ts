@@ -1,6 +1,6 @@
 // What the daemon asks of an apiserver: the seam between everybody who talks to it and client.ts, which does.
 // Follows the Kubernetes API conventions (sig-architecture/api-conventions.md): verbs, Status objects, patch types, preconditions.
-import type { KubeObject } from '../types.ts'
+import type { KubeObject } from '../meta.ts'
 
 /** One resource type of the API: `{ group: 'apps', version: 'v1', plural: 'deployments' }`; the core group is the empty one. */
 export interface Resource {

@@ -3,7 +3,7 @@
 // Follows the API concepts page on watches: one JSON object per line, BOOKMARK and ERROR events.
 import type { Clock } from '../../host/clock.ts'
 import { Fault } from '../../host/fault.ts'
-import type { KubeObject } from '../types.ts'
+import type { KubeObject } from '../meta.ts'
 import { type Status, statusFault, wireFault } from './answer-faults.ts'
 import { givenUp, type Opened } from './caller.ts'
 import { createLineCutter } from './json-lines.ts'

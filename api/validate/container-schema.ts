@@ -1,6 +1,7 @@
 // The shape of a container, of its probes, hooks and environment. Checked against api/types.ts by the compiler:
 // every field of the type has an entry here, and what is read is of the type.
 import { array, type GenericSchema } from 'valibot'
+import type { ResourceRequirements } from '../meta.ts'
 import type {
   Container,
   ContainerPort,
@@ -14,7 +15,6 @@ import type {
   LifecycleHandler,
   Probe,
   ResourceFieldRef,
-  ResourceRequirements,
   SELinuxOptions,
   SecurityContext,
   SecurityProfile,

@@ -2,7 +2,9 @@
 // Pure. Every problem of a document is found in one go; a document with a problem gives no object.
 import { type GenericSchema, safeParse } from 'valibot'
 import { defaultConfigMap, defaultPod, defaultSecret, defaultService } from '../defaults.ts'
-import type { ConfigMap, KubeObject, Pod, Secret, Service } from '../types.ts'
+import type { KubeObject } from '../meta.ts'
+import type { Service } from '../service-types.ts'
+import type { ConfigMap, Pod, Secret } from '../types.ts'
 import { checkConfigMap, checkSecret } from './config-data.ts'
 import { nearest } from './nearest.ts'
 import { checkPod } from './pod.ts'

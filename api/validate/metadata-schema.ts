@@ -1,7 +1,7 @@
 // The shape of what all manifests have in common. Checked against api/types.ts by the compiler.
 import type * as v from 'valibot'
 import { array } from 'valibot'
-import type { ObjectMeta, OwnerReference } from '../types.ts'
+import type { ObjectMeta, OwnerReference } from '../meta.ts'
 import { anyMapping, type Fields, flag, int64, optional, strict, text, textMap, texts } from './shape.ts'
 
 const ownerReference = strict({

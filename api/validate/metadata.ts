@@ -1,6 +1,6 @@
 // Rules for the metadata of every kind: names, namespaces, labels, annotations. Pure.
 // Follows k8s.io: Object Names and IDs; Labels and Selectors; Annotations.
-import type { KubeObject } from '../types.ts'
+import type { KubeObject } from '../meta.ts'
 import { check, dnsLabel, type Form, labelValue, qualifiedName } from './names.ts'
 import { join, type Report } from './problem.ts'
 

@@ -1,6 +1,7 @@
 // The shape of a pod and of its volumes. Checked against api/types.ts by the compiler, as container-schema.ts is.
 // Kinds of volumes that are known by name but not supported pass here; volumes.ts refuses them with a reason.
 import { array, custom, type GenericSchema } from 'valibot'
+import type { PodStatus } from '../pod-status.ts'
 import type {
   DownwardFile,
   KeyToPath,
@@ -8,7 +9,6 @@ import type {
   PodDnsConfig,
   PodSecurityContext,
   PodSpec,
-  PodStatus,
   ProjectedSource,
   Volume,
 } from '../types.ts'

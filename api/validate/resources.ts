@@ -1,7 +1,8 @@
 // Rules for requests and limits of containers and pods. Pure. Follows k8s.io: Manage Resources for Containers; Pod-level Resources.
 import { sumOfContainers } from '../defaults-resources.ts'
+import type { Quantity, ResourceList, ResourceRequirements } from '../meta.ts'
 import { compareQuantities, parseQuantity } from '../quantity.ts'
-import type { PodSpec, Quantity, ResourceList, ResourceRequirements } from '../types.ts'
+import type { PodSpec } from '../types.ts'
 import { qualifiedName } from './names.ts'
 import { join, type Report } from './problem.ts'
 

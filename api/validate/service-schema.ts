@@ -1,6 +1,7 @@
 // The shape of Services, ConfigMaps and Secrets. Checked against api/types.ts by the compiler, as container-schema.ts is.
 import { array, custom, type GenericSchema } from 'valibot'
-import type { ConfigMap, Secret, Service, ServicePort, ServiceSpec } from '../types.ts'
+import type { Service, ServicePort, ServiceSpec } from '../service-types.ts'
+import type { ConfigMap, Secret } from '../types.ts'
 import { protocol } from './container-schema.ts'
 import { metadataSchema } from './metadata-schema.ts'
 import { type Fields, flag, int32, intOrString, oneOf, optional, strict, text, textMap, texts } from './shape.ts'

@@ -1,7 +1,7 @@
 // Rules for Services, as the apiserver would check them before it allocates addresses and ports. Pure.
 // Works on a Service with its defaults. Follows k8s.io: Service v1; Dual-stack. Ranges of node ports are given separately, by who allocates.
 import { isIPv6 } from 'node:net'
-import type { Service, ServiceSpec } from '../types.ts'
+import type { Service, ServiceSpec } from '../service-types.ts'
 import { checkLabels, checkMetadata } from './metadata.ts'
 import { check, checkPort, checkPortOrName, cidr, dnsLabel, dnsSubdomain, ipAddress, qualifiedName, uniqueness } from './names.ts'
 import type { Report } from './problem.ts'

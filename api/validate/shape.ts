@@ -1,8 +1,8 @@
 // The words that the schemas are written in: mappings whose unknown fields are named, optional fields, numbers with ranges.
 // Pure; used by the manifests' schemas here and by those of the configuration files.
 import * as v from 'valibot'
+import type { Quantity } from '../meta.ts'
 import { isQuantity } from '../quantity.ts'
-import type { Quantity } from '../types.ts'
 
 /** For `satisfies`: an entry for every field of the type, so that a field added to the type cannot be forgotten here. */
 // biome-ignore lint/suspicious/noExplicitAny: any schema will do, the finished object schema is checked against the type

@@ -2,8 +2,8 @@
 // and the health check ports of Services. Reads the proxy and changes nothing of it.
 // Follows kube-proxy 1.36: addresses of KubeProxyConfiguration, bindAddressHardFail, which servers answer what.
 import type { ProxyConfig } from '../../api/config/proxy-config.ts'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import type { Source } from '../../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import type { Clock, Millis } from '../../host/clock.ts'
 import { expositionType, toExposition } from '../../host/exposition.ts'
 import type { Log } from '../../host/log.ts'

@@ -1,6 +1,6 @@
 // What /healthz and /livez of the proxy say: whether it keeps up with what it is told, and whether its node is to get traffic. Pure.
 // Follows kube-proxy 1.36 (pkg/proxy/healthcheck, KEP-3836): late is what has waited two sync periods; before its first sync it is healthy.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import type { Millis } from '../../host/clock.ts'
 import type { FamilyProgress } from '../progress.ts'
 

@@ -1,7 +1,7 @@
 // On which addresses the health check ports of Services are served: those that serve node ports.
 // Follows kube-proxy's nodePortAddresses: `primary`, or every local address in the ranges, of which the whole family is one listener.
 import { networkInterfaces } from 'node:os'
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { canonicalAddress, coversAddress } from '../address.ts'
 import { nodePortRanges, type ProxySettings } from '../settings.ts'
 

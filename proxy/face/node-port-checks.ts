@@ -1,7 +1,7 @@
 // The health check ports of load balancers: for each Service with externalTrafficPolicy Local one HTTP server that says how many of its
 // endpoints run here. Opened, answered and closed as the Services of the rounds say; a port that is taken is told of and passed over.
 // Follows kube-proxy 1.36 (pkg/proxy/healthcheck): the same JSON, status and header; one server per family, which counts its own endpoints.
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import { describe } from '../../host/fault.ts'
 import type { Log } from '../../host/log.ts'
 import { canonicalAddress } from '../address.ts'

@@ -1,7 +1,7 @@
 // The names that kube-proxy's dashboards look for, in each mode, and what is told when a round ends.
 import t from 'tap'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, Service } from '../../api/types.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import { toExposition } from '../../host/exposition.ts'
 import { createMetrics } from '../../host/metrics.ts'

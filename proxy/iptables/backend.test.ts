@@ -1,7 +1,7 @@
 // The iptables backend in memory: the packet contract, what the settings ask, what a change costs, what any way to a state ends in.
 import t from 'tap'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import type { createStore } from '../../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import { createSlices } from '../../host/loop.ts'
 import {
   addresses,

@@ -1,6 +1,6 @@
 // When rules are looked for, and what is made of it when some are gone.
 import t from 'tap'
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { fakeClock } from '../../host/clock.fake.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import { createLog } from '../../host/log.ts'

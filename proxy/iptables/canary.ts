@@ -1,7 +1,7 @@
 // Notices that somebody else took rules of ours away: iptables itself tells nobody. A few rules, one of every place that a flush
 // reaches, are looked for now and then, and at once when `poke` says that something was deleted.
 // Reads only; what is to be done about it is the proxier's. Looking never overlaps with itself.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
 import type { Iptables, PlacedRule } from '../../host/iptables.ts'
 import type { Log } from '../../host/log.ts'

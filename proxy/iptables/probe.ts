@@ -1,5 +1,5 @@
 // What the rules of this mode ask of the kernel, tried on chains that nothing leads to: only the kernel knows which of it it has.
-import type { Protocol } from '../../api/types.ts'
+import type { Protocol } from '../../api/meta.ts'
 import type { Iptables } from '../../host/iptables.ts'
 import { probeChains } from './words.ts'
 

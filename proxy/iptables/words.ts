@@ -1,7 +1,8 @@
 // What differs between iptables and ip6tables, and the names of the chains. Pure.
 // Chains that other software looks for have kube-proxy's names; those of a frontend are named by a hash, as a name holds 28 letters.
 import { createHash } from 'node:crypto'
-import type { IPFamily, Protocol } from '../../api/types.ts'
+import type { Protocol } from '../../api/meta.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { type Frontend, frontendKey } from '../model.ts'
 
 export interface FamilyWords {

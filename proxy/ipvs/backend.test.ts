@@ -1,8 +1,8 @@
 // The IPVS mode in memory: the packet contract, what a change costs and in which order, what stays on its way out, what a restart and
 // a refusal leave, and ten thousand random changes.
 import t from 'tap'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import { type Clock, systemClock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
 import { silentLog } from '../../host/log.ts'

@@ -1,7 +1,7 @@
 // From changes of frontends to lines for ipset, ipvsadm and ip. What the kernel holds is known from what was compiled before, never by
 // asking it. A book (`Holding`) is moved on by every compile: after lines that were refused it is worth nothing, and a new one is begun.
 
-import type { Protocol } from '../../api/types.ts'
+import type { Protocol } from '../../api/meta.ts'
 import { optionWords, serverName, type VirtualServer } from '../../host/ipvs.ts'
 import type { FrontendChange } from '../claims.ts'
 import type { Frontend } from '../model.ts'

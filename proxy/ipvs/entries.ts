@@ -1,6 +1,6 @@
 // From one frontend to what the kernel needs for it: virtual servers with their destinations, entries of sets, addresses on the device.
 // Pure, no text of programs yet but the keys of set entries.
-import type { Protocol } from '../../api/types.ts'
+import type { Protocol } from '../../api/meta.ts'
 import { type ServerKey, type VirtualServer, withPort } from '../../host/ipvs.ts'
 import type { Frontend, Lane } from '../model.ts'
 import type { SetId } from './words.ts'

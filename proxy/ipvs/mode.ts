@@ -1,6 +1,6 @@
 // The IPVS mode put together: what this kernel and its tools lack, the backends, the watch, the kernel settings, and the way out.
 // Follows kube-proxy's IPVS mode: conntrack of its own connections, destinations that are gone are forgotten at once.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { describe, Fault } from '../../host/fault.ts'
 import { createIpsets, type Ipsets } from '../../host/ipset.ts'
 import { type Iptables, openIptables } from '../../host/iptables.ts'

@@ -1,6 +1,6 @@
 // What one family of the kernel has of this mode right now: asked for when everything is written anew, and when it is compared.
 // Reads only. Holds no policy but whose virtual servers are whose.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { isFault } from '../../host/fault.ts'
 import type { Ipsets } from '../../host/ipset.ts'
 import { type Ipvs, type ServerKey, serverName, type VirtualServer } from '../../host/ipvs.ts'

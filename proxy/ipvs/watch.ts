@@ -1,6 +1,6 @@
 // Compares the kernel with what it should hold, now and then, and at once when `poke` says that something was deleted: IPVS, ipset and
 // devices tell nobody who waits for it. Takes destinations away whose last connection has ended. Repairs nothing itself.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import type { Clock, Timer } from '../../host/clock.ts'
 import type { Log } from '../../host/log.ts'
 import type { IpvsBackend } from './backend.ts'

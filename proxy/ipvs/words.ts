@@ -1,6 +1,6 @@
 // Names of the IPVS mode: the device, the ipsets, the chains. Pure. Where kube-proxy has a thing of the same meaning it has the same name,
 // so that other software finds it and a kube-proxy that ran before is taken over without a gap.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { type FamilyWords, type Table, v4, v6 } from '../iptables/words.ts'
 
 /** Bears every address of a Service that the node does not have anyway. */

@@ -1,7 +1,7 @@
 // The nftables backend in memory: the packet contract, what a change costs, what the table looks like, and what a refusal leaves.
 import t from 'tap'
+import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../../api/types.ts'
 import { type Clock, systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import { createSlices } from '../../host/loop.ts'

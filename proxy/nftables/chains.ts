@@ -3,7 +3,7 @@
 // Numbers in the endpoint maps are lanes: each kind of traffic has its own stretch of them. There is a map per protocol, because
 // nft 1.0.6 cannot add a rule that looks up a map of `th dport` by `typeof` once the map is in the kernel.
 import { createHash } from 'node:crypto'
-import type { Protocol } from '../../api/types.ts'
+import type { Protocol } from '../../api/meta.ts'
 import type { FamilyWords } from './words.ts'
 
 /** How a frontend is found: by its own address, or by port on any address of the node. */

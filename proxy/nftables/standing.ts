@@ -1,7 +1,7 @@
 // What stands in our table before everything is written anew: the names of its chains, maps and sets, which edition routes, and the
 // numbers that remembered clients hold. Asks only for what costs the same however many elements there are: `nft list tables` and
 // `list table -t` of nft 1.0.6 fetch every element of the table first, which takes seconds.
-import type { Protocol } from '../../api/types.ts'
+import type { Protocol } from '../../api/meta.ts'
 import type { Nft } from '../../host/nft.ts'
 import { frontendKey } from '../model.ts'
 import { type Edition, editionOf, isShared, nameIn } from './edition.ts'

@@ -1,5 +1,5 @@
 // What differs between the two families in nft's language. ip.ts and ip6.ts hold the values; nobody else spells them.
-import type { IPFamily } from '../../api/types.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 
 /** nft's family of a table. */
 export type TableFamily = 'ip' | 'ip6'

@@ -1,6 +1,6 @@
 // Bad input, each piece beside a pod that must not notice: what is said where, and what happens when it is put right.
 import t, { type Test } from 'tap'
-import type { Service } from '../../api/types.ts'
+import type { Service } from '../../api/service-types.ts'
 import { busyboxImage, webImage } from '../support/images.ts'
 import { configMap, idle, podOf, service, web } from '../support/manifests.ts'
 import { createNode, isReady, waitingReason } from '../support/node.ts'

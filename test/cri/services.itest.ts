@@ -1,7 +1,7 @@
 // Services of the folder in front of pods that run: who answers, from where, and what happens as pods come and go.
 // What each rule does to each packet is tried in test/kernel/services.itest.ts.
 import t from 'tap'
-import type { EndpointSlice, Service } from '../../api/types.ts'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { busyboxImage, webImage } from '../support/images.ts'
 import { hostPrograms, idle, podOf, script, service, web } from '../support/manifests.ts'
 import { createNode, isReady, nodeIP } from '../support/node.ts'

@@ -2,8 +2,8 @@
 // each is moved or told as soon as its endpoint, Service or node port goes, and nobody else's flow is touched. SCTP has no sockets on
 // every kernel: its entries are made by conntrack(8).
 import t from 'tap'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import { addresses, balancedService, nodeName, nodePort, service, slice } from '../../proxy/backend.contract.ts'

@@ -1,8 +1,8 @@
 // Ten thousand random changes of Services by the iptables mode leave in the kernel what one full sync of the outcome writes there: by
 // both kinds of iptables, in both families. Asks the kernel, not the program.
 import t from 'tap'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore, type Store } from '../../api/source.ts'
-import type { EndpointSlice, Service } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
 import { silentLog } from '../../host/log.ts'

@@ -1,8 +1,8 @@
 // `nodelet proxy --cleanup`, the program itself: removes the proxy's tables, says which, and touches nobody else's.
 import { join } from 'node:path'
 import t from 'tap'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, Service } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import { nodeName, service, slice } from '../../proxy/backend.contract.ts'

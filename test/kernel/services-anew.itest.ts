@@ -1,8 +1,8 @@
 // Service routing written anew in a real kernel: random changes end as one full sync of the outcome, remembered clients stay with their
 // endpoints over restarts, and nothing is left of the edition that went.
 import t from 'tap'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, Service } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import { addresses, nodeName, service, slice } from '../../proxy/backend.contract.ts'

@@ -3,7 +3,7 @@
 // Service is answered meanwhile. What each case means in memory is tried in proxy/bad-input.test.ts.
 import { existsSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { type EndpointSlice, type Service, type ServiceSpec, serviceNameLabel } from '../../api/types.ts'
+import { type EndpointSlice, type Service, type ServiceSpec, serviceNameLabel } from '../../api/service-types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { isFault } from '../../host/fault.ts'
 import { addresses, nodeName, nodePort, service, slice, targetPort } from '../../proxy/backend.contract.ts'

@@ -1,7 +1,7 @@
 // Somebody flushes the rules while clients call without a pause: each second of it is theirs. In every mode and kind of iptables that the
 // kernel has: when the last call failed, and that one line of the log names what vanished.
 import t, { type Test } from 'tap'
-import { type EndpointSlice, type Service, serviceNameLabel } from '../../api/types.ts'
+import { type EndpointSlice, type Service, serviceNameLabel } from '../../api/service-types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { addresses, service, slice } from '../../proxy/backend.contract.ts'
 import type { Proxy as ServiceProxy } from '../../proxy/main.ts'

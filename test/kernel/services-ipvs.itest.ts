@@ -2,7 +2,7 @@
 // outlive their endpoint, schedulers, a restart under load, foreign changes, SCTP, the way out. Kernels without IPVS are told so.
 // test/vm runs this file where the kernel has it.
 import t from 'tap'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { isFault } from '../../host/fault.ts'
 import { createIpvs, serverName } from '../../host/ipvs.ts'

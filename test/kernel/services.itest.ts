@@ -1,7 +1,7 @@
 // Service routing with real packets: the backend contract in namespaces for both families, then what only a kernel can show:
 // conntrack, foreign changes to our table, a refused transaction, a restart under load, and the way out.
 import t from 'tap'
-import type { EndpointSlice, IPFamily, Service } from '../../api/types.ts'
+import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { createLog } from '../../host/log.ts'
 import { createNft } from '../../host/nft.ts'

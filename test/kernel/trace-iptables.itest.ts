@@ -1,7 +1,7 @@
 // What `nodelet trace` and `nodelet diff` say in iptables mode, with both kinds of iptables and for both families: every rule that was
 // written is found again in what iptables prints, and what somebody else changed is told rule by rule.
 import t from 'tap'
-import type { IPFamily, Service } from '../../api/types.ts'
+import type { IPFamily, Service } from '../../api/service-types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { openIptables } from '../../host/iptables.ts'
 import { createSlices } from '../../host/loop.ts'

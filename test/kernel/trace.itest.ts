@@ -1,8 +1,8 @@
 // `nodelet trace` and `nodelet diff` against a kernel: what they say is what packets do and what nft shows, for both families;
 // connections and memories of clients are the kernel's own; what somebody else changed in our table is told piece by piece.
 import t from 'tap'
+import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import {

@@ -1,8 +1,9 @@
 // Cluster DNS as a program, for inside a namespace of a test: answers on the addresses given as arguments for the Services `web`
 // (10.96.7.7, fd00:96::77) and `db` (headless, one pod at 10.244.0.5). Prints `ready PID`; SIGTERM ends it in an orderly way.
 import { createDns } from '../../agent/standalone/dns/dns.ts'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
-import type { EndpointSlice, Pod, Service } from '../../api/types.ts'
+import type { Pod } from '../../api/types.ts'
 import { systemClock } from '../../host/clock.ts'
 import { systemExec } from '../../host/exec.ts'
 import { createLink } from '../../host/link.ts'

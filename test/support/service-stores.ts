@@ -1,6 +1,8 @@
 // The stores from which a proxy learns of Services and their endpoints, filled by a test.
+
+import type { KubeObject } from '../../api/meta.ts'
+import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore, type Store } from '../../api/source.ts'
-import type { EndpointSlice, KubeObject, Service } from '../../api/types.ts'
 
 /** Makes a store hold these objects of the namespace `default` and no others; what stays is put again. */
 const hold = <T extends KubeObject>(store: Store<T>, wanted: readonly T[]): void => {

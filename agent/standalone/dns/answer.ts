@@ -2,7 +2,7 @@
 // Follows the Kubernetes DNS specification 1.1.0 (records of Services, endpoints, ports, addresses, pods) and RFC 2308:
 // a name that exists without a record of the asked type is NODATA, one that does not exist is NXDOMAIN, both with the SOA.
 import type { Answer } from 'dns-packet'
-import type { Endpoint, EndpointSlice, Service, ServicePort } from '../../../api/types.ts'
+import type { Endpoint, EndpointSlice, Service, ServicePort } from '../../../api/service-types.ts'
 import { type Cidr, contains, parseAddress } from '../../../host/address.ts'
 import { isHeadless } from '../families.ts'
 import { type Asked, askedBy, dashed, normalName } from './names.ts'

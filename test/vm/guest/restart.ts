@@ -2,7 +2,8 @@
 // no address stays taken that no pod has.
 import { deepEqual, equal } from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
-import type { Pod, Service } from '../../../api/types.ts'
+import type { Service } from '../../../api/service-types.ts'
+import type { Pod } from '../../../api/types.ts'
 import { systemExec } from '../../../host/exec.ts'
 import { isReady, statusOf } from '../../support/node.ts'
 import { waitFor } from '../../support/wait.ts'

@@ -1,7 +1,7 @@
 // Services on the kernel of Debian 12, for both families, with real requests from the node, from a pod and from another machine.
 // What the rules do in every case is test/kernel/services.itest.ts's, which runs here too; this is the whole daemon.
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict'
-import type { Service } from '../../../api/types.ts'
+import type { Service } from '../../../api/service-types.ts'
 import { idle, podOf, service, web } from '../../support/manifests.ts'
 import { isReady } from '../../support/node.ts'
 import { waitFor } from '../../support/wait.ts'
