@@ -1,8 +1,8 @@
 // The iptables backend in memory: the packet contract, what the settings ask, what a change costs, what any way to a state ends in.
 import t from 'tap'
-import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
-import type { createStore } from '../../api/source.ts'
+import type { IPFamily } from '../../api/service-types.ts'
 import { createSlices } from '../../host/loop.ts'
+import { hold } from '../../test/support/service-stores.ts'
 import {
   addresses,
   backendContract,
@@ -24,12 +24,6 @@ import { v4 } from './words.ts'
 const alive = setInterval(() => undefined, 1_000)
 t.teardown(() => clearInterval(alive))
 
-const fill = <T extends Service | EndpointSlice>(store: ReturnType<typeof createStore<T>>, wanted: readonly T[]) => {
-  const names = new Set(wanted.map(({ metadata }) => metadata.name))
-  for (const { metadata } of store.list()) if (!names.has(metadata.name)) store.remove(metadata.namespace ?? '', metadata.name)
-  for (const object of wanted) store.put(object)
-}
-
 const world = (family: IPFamily, options: Start = {}): World => {
   const { tables, services, slices, proxier } = start(options)
   services.markSynced()
@@ -39,8 +33,8 @@ const world = (family: IPFamily, options: Start = {}): World => {
   return {
     protocols: ['TCP', 'UDP', 'SCTP'],
     set: async (wantedServices, wantedSlices) => {
-      fill(services, wantedServices)
-      fill(slices, wantedSlices)
+      hold(services, wantedServices)
+      hold(slices, wantedSlices)
       await proxier.settled()
     },
     send: async ({ from: sender, to, port, protocol = 'TCP' }): Promise<Outcome> => {

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
 import { silentLog } from '../../host/log.ts'
 import { createSlices } from '../../host/loop.ts'
+import { hold } from '../../test/support/service-stores.ts'
 import {
   addresses,
   backendContract,
@@ -75,17 +76,11 @@ const start = async (
   services.markSynced()
   slices.markSynced()
   const set = async (wantedServices: readonly Service[], wantedSlices: readonly EndpointSlice[]) => {
-    fill(services, wantedServices)
-    fill(slices, wantedSlices)
+    hold(services, wantedServices)
+    hold(slices, wantedSlices)
     await proxier.settled()
   }
   return { machine, mode, backends, proxier, services, slices, set }
-}
-
-const fill = <T extends Service | EndpointSlice>(store: ReturnType<typeof createStore<T>>, wanted: readonly T[]) => {
-  const names = new Set(wanted.map(({ metadata }) => metadata.name))
-  for (const { metadata } of store.list()) if (!names.has(metadata.name)) store.remove(metadata.namespace ?? '', metadata.name)
-  for (const object of wanted) store.put(object)
 }
 
 const sendThrough =

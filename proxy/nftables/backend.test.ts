@@ -5,6 +5,7 @@ import { createStore } from '../../api/source.ts'
 import { type Clock, systemClock } from '../../host/clock.ts'
 import { silentLog } from '../../host/log.ts'
 import { createSlices } from '../../host/loop.ts'
+import { hold } from '../../test/support/service-stores.ts'
 import {
   addresses,
   backendContract,
@@ -71,12 +72,6 @@ const start = (given: Partial<ProxySettings> = {}, node: NodeView = { name: node
   return { nft, services, slices, proxier }
 }
 
-const fill = <T extends Service | EndpointSlice>(store: ReturnType<typeof createStore<T>>, wanted: readonly T[]) => {
-  const names = new Set(wanted.map(({ metadata }) => metadata.name))
-  for (const { metadata } of store.list()) if (!names.has(metadata.name)) store.remove(metadata.namespace ?? '', metadata.name)
-  for (const object of wanted) store.put(object)
-}
-
 const world = (family: IPFamily): World => {
   const { nft, services, slices, proxier } = start()
   services.markSynced()
@@ -86,8 +81,8 @@ const world = (family: IPFamily): World => {
   return {
     protocols: ['TCP', 'UDP', 'SCTP'],
     set: async (wantedServices, wantedSlices) => {
-      fill(services, wantedServices)
-      fill(slices, wantedSlices)
+      hold(services, wantedServices)
+      hold(slices, wantedSlices)
       await proxier.settled()
     },
     send: async ({ from: sender, to, port, protocol = 'TCP' }): Promise<Outcome> => {

@@ -4,11 +4,12 @@ import type { KubeObject } from '../../api/meta.ts'
 import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore, type Store } from '../../api/source.ts'
 
-/** Makes a store hold these objects of the namespace `default` and no others; what stays is put again. */
-const hold = <T extends KubeObject>(store: Store<T>, wanted: readonly T[]): void => {
+/** Makes a store hold these objects and no others; what stays is put again. */
+export const hold = <T extends KubeObject>(store: Store<T>, wanted: readonly T[]): void => {
+  const names = new Set(wanted.map(({ metadata }) => metadata.name))
   for (const { metadata } of store.list())
-    if (!wanted.some(one => one.metadata.name === metadata.name)) store.remove('default', metadata.name)
-  for (const one of wanted) store.put(one)
+    if (!names.has(metadata.name)) store.remove(metadata.namespace ?? 'default', metadata.name)
+  for (const object of wanted) store.put(object)
 }
 
 export const createServiceStores = () => {
