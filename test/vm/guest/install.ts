@@ -63,6 +63,7 @@ export const refusalChecks = async (before: Remains): Promise<void> => {
   await refused('a kubelet that runs', /a process kubelet/, await withOthers(before), () => install())
   kubelet.stop()
   await kubelet.ended
+  await refused('a kernel without overlay', /has no overlay/, before, withoutOverlay(install))
   await check('install: without room on the disk it says so, and goes on the next time', async () => {
     await systemExec.run(['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', '/usr/local/bin'])
     const { exitCode, stderr } = await install().finally(() => systemExec.run(['umount', '/usr/local/bin']))
@@ -70,6 +71,18 @@ export const refusalChecks = async (before: Remains): Promise<void> => {
     match(stderr, /\/usr\/local\/bin\/nodelet could not be written: ENOSPC/)
     ok(!(await isThere(unit)))
   })
+}
+
+/** Neither loaded nor to be found, which are the kernel's modules on the whole. */
+const withoutOverlay = (run: () => Promise<RunResult>) => async () => {
+  await systemExec.run(['modprobe', '-r', 'overlay'])
+  await systemExec.run(['mount', '-t', 'tmpfs', 'tmpfs', '/lib/modules'])
+  try {
+    return await run()
+  } finally {
+    await systemExec.run(['umount', '/lib/modules'])
+    await systemExec.run(['modprobe', 'overlay'])
+  }
 }
 
 /** What stands there of the test itself. */
