@@ -111,9 +111,6 @@ const runSerial = async (ring: string, paths: readonly string[]): Promise<readon
   return results
 }
 
-/** Rings that run only when they are asked for: that of the emulated machine takes longer than all others together. */
-const apart: ReadonlySet<string> = new Set(['vm'])
-
 const main = async ([ring = 'all', filter = '']: readonly string[]): Promise<number> => {
   const rings = await ringFiles()
   if (!['unit', 'all', ...rings.keys()].includes(ring)) {
@@ -130,8 +127,7 @@ const main = async ([ring = 'all', filter = '']: readonly string[]): Promise<num
     results.push({ path: 'unit', passed: 0, skipped: 0, failures: await leaksOf('unit', before), ms: 0 })
   }
   for (const [name, paths] of rings) {
-    if (ring === name || (ring === 'all' && !apart.has(name))) results.push(...(await runSerial(name, wanted(paths))))
-    else if (ring === 'all') say(`not in this run: test/${name} (npm run test:${name})`)
+    if (ring === name || ring === 'all') results.push(...(await runSerial(name, wanted(paths))))
   }
   await rm(join(tmpdir(), `${testPrefix}${run}`), { recursive: true, force: true })
 
