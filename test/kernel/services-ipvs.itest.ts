@@ -6,15 +6,19 @@ import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.t
 import { systemClock } from '../../host/clock.ts'
 import { isFault } from '../../host/fault.ts'
 import { createIpvs, serverName } from '../../host/ipvs.ts'
-import { createLog } from '../../host/log.ts'
+import { createLog, silentLog } from '../../host/log.ts'
 import { addresses, backendContract, nodeName, service, slice, type World } from '../../proxy/backend.contract.ts'
 import type { IpvsSettings } from '../../proxy/ipvs/settings.ts'
 import { cleanupProxy, createProxy, type Proxy as ServiceProxy } from '../../proxy/main.ts'
+import { createRandomChanges, randomNode, randomPodRanges } from '../../proxy/random-changes.fake.ts'
+import { ipvsStateOf } from '../support/ipvs-state.ts'
+import { createNetns } from '../support/netns.ts'
 import { createServiceStores } from '../support/service-stores.ts'
 import { createServiceWorld } from '../support/service-world.ts'
 import { waitFor } from '../support/wait.ts'
 
 const both: readonly IPFamily[] = ['IPv4', 'IPv6']
+type ServiceStores = ReturnType<typeof createServiceStores>
 const { cluster } = addresses.IPv4
 const ready = { ready: true }
 
@@ -184,6 +188,40 @@ else {
     t.equal(await read('net.ipv4.conf.all.arp_announce'), '2')
     t.equal(await read('net.ipv4.vs.conntrack'), '1')
     t.match((await net.node.run(['ipvsadm', '-L', '--timeout'])).stdout, /600 60 90/)
+  })
+
+  await t.test('ten thousand random changes end in the kernel state of one full sync', async t => {
+    const run = async (change: (stores: ServiceStores, proxy: ServiceProxy) => Promise<void>) => {
+      const netns = await createNetns()
+      t.teardown(netns.remove)
+      const stores = createServiceStores()
+      const random = await createProxy({
+        ...{ services: stores.services, endpointSlices: stores.slices, nodeName: randomNode.name, zone: randomNode.zone },
+        settings: { nodeIPs: randomNode.ips, localTraffic: { by: 'cidr', cidrs: randomPodRanges } },
+        ...{ mode: 'ipvs', exec: netns.exec, clock: systemClock, log: silentLog, prepareKernel: async () => undefined },
+      })
+      stores.services.markSynced()
+      stores.slices.markSynced()
+      await change(stores, random)
+      await random.settled()
+      t.equal(random.status().failures, 0, 'the kernel took every change')
+      t.same((await random.diff()).differences, [], 'and holds what the program believes')
+      await random.stop()
+      return { stores, state: await ipvsStateOf(netns.exec) }
+    }
+    const changed = await run(async (stores, random) => {
+      const changes = createRandomChanges({ ...stores, seed: 9 })
+      for (let step = 1; step <= 10_000; step++) {
+        changes.next()
+        if (step % 250 === 0) await random.settled()
+      }
+    })
+    const anew = await run(async stores => {
+      for (const object of changed.stores.services.list().toReversed()) stores.services.put(object)
+      for (const object of changed.stores.slices.list().toReversed()) stores.slices.put(object)
+    })
+    t.same(changed.state, anew.state)
+    t.ok(anew.state.servers.length > 10, `${anew.state.servers.length} servers`)
   })
 
   await t.test('the way out leaves nothing', async t => {
