@@ -1,7 +1,6 @@
 // The pods' part of the cgroup tree: kubepods, its QoS classes, one cgroup for each pod; made, limited, listed, removed.
 // It never leaves its own cgroupRoot, so that two nodes on one machine do not see each other's pods.
 // Follows k8s.io: Node Allocatable (the tree's shape and names, which other node software relies on).
-
 import type { QosClass } from '../api/pod-status.ts'
 import type { Pod } from '../api/types.ts'
 import type { Cgroups } from '../host/cgroup.ts'

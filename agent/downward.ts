@@ -1,6 +1,5 @@
 // What a pod may learn about itself: fieldRef and resourceFieldRef to text, for variables and for files. Pure.
 // Follows k8s.io: Downward API; kubelet's podFieldSelectorRuntimeValue, pkg/fieldpath, pkg/api/v1/resource.
-
 import type { Quantity, ResourceList } from '../api/meta.ts'
 import { containerOf, namespaceOf } from '../api/pod.ts'
 import { toBytes, toMilli } from '../api/quantity.ts'

@@ -1,7 +1,6 @@
 // Whether a pod holds more of the node's disk than it may: an emptyDir's sizeLimit, the limits of ephemeral-storage of the pod and
 // of its containers. Pure; what is held is measured by storage-watch.ts, and the pod ended by its worker.
 // Follows the kubelet's local storage eviction, its order and its messages (which do end with a space).
-
 import type { Quantity } from '../api/meta.ts'
 import { formatQuantity, sumQuantities, toBytes } from '../api/quantity.ts'
 import type { Pod } from '../api/types.ts'

@@ -1,6 +1,5 @@
 // The Node object: what this machine has, what of it pods may use, and how it is. Pure: facts and findings come in.
 // Follows k8s.io: Nodes; Reserve Compute Resources for System Daemons; Node conditions, in the kubelet's order and words.
-
 import type { KubeObject, ResourceList } from '../api/meta.ts'
 import { formatQuantity, toBytes, toMilli } from '../api/quantity.ts'
 import type { FileSystemSize, Machine } from '../host/machine.ts'

@@ -1,6 +1,5 @@
 // Who gives way when a pod that the node itself needs finds no room: pure. As few pods as can be, the least guaranteed first.
 // Follows the kubelet's critical pod admission (pkg/kubelet/preemption/preemption.go of 1.36).
-
 import type { QosClass } from '../api/pod-status.ts'
 import type { Pod } from '../api/types.ts'
 import { type Amounts, isCriticalPod, podRequests, qosClass } from './qos.ts'

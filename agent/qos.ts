@@ -2,7 +2,6 @@
 // Amounts are plain numbers by resource name: cpu in thousandths of a core, everything else in whole units (bytes, pieces).
 // Follows k8s.io: Pod QoS Classes; Resource usage by init containers (a pod's request is what it needs at its hungriest
 // moment, sidecars counted from their own start on); Pod-level resources; Pod overhead.
-
 import type { ResourceList } from '../api/meta.ts'
 import { isSidecar, templateContainers } from '../api/pod.ts'
 import type { QosClass } from '../api/pod-status.ts'

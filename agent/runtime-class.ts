@@ -1,7 +1,6 @@
 // The handler of a pod's RuntimeClass, which the runtime is given with the sandbox. Nothing is watched until the first pod names
 // a class: most nodes never see one.
 // Follows k8s.io: Runtime Class; the kubelet for what an unknown class means: the pod waits and says so.
-
 import type { KubeObject } from '../api/meta.ts'
 import type { Source } from '../api/source.ts'
 import type { Pod } from '../api/types.ts'

@@ -1,6 +1,5 @@
 // What this node is and has room for: its addresses, its allocatable resources, whom it admits, and the Node object that shows it.
 // Reads the machine once at the start and what changes (addresses, disk, memory) when it is asked.
-
 import type { KubeObject, ResourceList } from '../api/meta.ts'
 import { formatQuantity } from '../api/quantity.ts'
 import type { Pod } from '../api/types.ts'

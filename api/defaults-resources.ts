@@ -1,6 +1,5 @@
 // Defaults of requests and limits: a request that is not given is the limit; what a pod as a whole asks for follows its containers.
 // Pure. Follows k8s.io: Manage Resources for Containers; Pod-level Resources (KEP-2837); Sidecar Containers (resource sharing).
-
 import type { Quantity, ResourceList, ResourceRequirements } from './meta.ts'
 import { isSidecar } from './pod.ts'
 import { compareQuantities, isQuantity, parseQuantity, sumQuantities } from './quantity.ts'

@@ -1,6 +1,5 @@
 // What many parts ask of a pod's spec: its containers by kind, its name in full. Pure.
 // Follows the API reference of PodSpec; a sidecar is an init container that keeps running (k8s.io: Sidecar Containers).
-
 import type { KubeObject } from './meta.ts'
 import type { Container, Pod } from './types.ts'
 

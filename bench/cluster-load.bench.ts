@@ -2,7 +2,6 @@
 // 5 s, memory when 1,000 Services of 3 endpoints each have come too. A node of ours and one of the Go kubelet and kube-proxy stand side by
 // side and do the same at the same time. Programs that an agent starts count with it; containerd, which both have, does not.
 // Prints figures; needs what cluster-pods.bench.ts needs. BENCH_SECONDS makes the five minutes shorter for a trial.
-
 import { serviceNameLabel } from '../api/service-types.ts'
 import type { Pod } from '../api/types.ts'
 import type { ClusterNode } from '../test/support/cluster-node.ts'

@@ -10,11 +10,11 @@ import { fileURLToPath } from 'node:url'
 import { type EndpointSlice, type Service, serviceNameLabel } from '../api/service-types.ts'
 import { createStore, type Store } from '../api/source.ts'
 import { systemClock } from '../host/clock.ts'
-import { type Exec, systemExec } from '../host/exec.ts'
+import { systemExec } from '../host/exec.ts'
 import { silentLog } from '../host/log.ts'
 import { createProxy } from '../proxy/main.ts'
 import type { SyncReport } from '../proxy/proxier.ts'
-import { createNetns, type Netns } from '../test/support/netns.ts'
+import { createNetns, execIn, type Netns } from '../test/support/netns.ts'
 import { median, print } from './figure.ts'
 
 /** Services, endpoints of each, and what must be, in milliseconds. */
@@ -158,13 +158,7 @@ const runAgain = async ({ size, endpoints }: Size, netns = ''): Promise<string> 
 }
 
 const measureRestart = async (each: Size, name: string): Promise<void> => {
-  const wrap = (argv: readonly string[]) => ['nsenter', `--net=/run/netns/${name}`, ...argv]
-  const exec: Exec = {
-    run: (argv, options) => systemExec.run(wrap(argv), options),
-    try: (argv, options) => systemExec.try(wrap(argv), options),
-    watch: (argv, onLine) => systemExec.watch(wrap(argv), onLine),
-  }
-  const again = await start({ exec }, each)
+  const again = await start({ exec: execIn(`/run/netns/${name}`) }, each)
   await again.proxy.stop()
   printStart('a restart onto the full table', each, again)
 }

@@ -1,6 +1,5 @@
 // Where a network probe or hook goes: its host and port, with named ports looked up, and socket errors in the words users know.
 // Pure. Shared by http.ts, tcp.ts and grpc.ts; follows the API reference of Probe, HTTPGetAction and TCPSocketAction.
-
 import type { IntOrString } from '../api/meta.ts'
 import type { Container } from '../api/types.ts'
 import { Fault } from '../host/fault.ts'

@@ -1,7 +1,6 @@
 // Folds the changes of Services and EndpointSlices into one before and after per Service; what cancels itself is forgotten.
 // Nothing is handed out before both sources have told everything: a half-seen cluster would withdraw Services that are there.
 // Holds references to the sources' objects, no copies. Follows kube-proxy's change trackers.
-
 import { type EndpointSlice, type Service, serviceNameLabel } from '../api/service-types.ts'
 import type { Source } from '../api/source.ts'
 import { keyOf } from '../api/source.ts'

@@ -1,7 +1,6 @@
 // The endpoints behind a Service port, read from its EndpointSlices: a pure reading, no policy yet.
 // Follows kube-proxy: conditions that are not given mean ready and not terminating, addresses of a wrong family are passed over,
 // and an endpoint that stands in two slices for a moment counts once.
-
 import type { Protocol } from '../api/meta.ts'
 import type { Endpoint, EndpointSlice, IPFamily } from '../api/service-types.ts'
 import { canonicalAddress } from './address.ts'

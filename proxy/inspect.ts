@@ -1,6 +1,5 @@
 // Answers `nodelet trace` and `nodelet diff`: gathers what is wanted, what the kernel has and which connections there are.
 // Reads only, off the sync path, and only when asked. Loaded when it is asked for the first time.
-
 import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
 import type { Source } from '../api/source.ts'
 import type { Clock } from '../host/clock.ts'

@@ -1,7 +1,6 @@
 // All policy of Service routing, decided once for every backend: which addresses a Service answers on, where each kind of traffic goes,
 // what happens when nobody is there, whose source address is hidden, who is remembered and who is kept out. Pure.
 // Follows kube-proxy (k8s.io: Virtual IPs and Service Proxies). Backends print these values and decide nothing.
-
 import type { Protocol } from '../api/meta.ts'
 import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
 import { coversAddress } from './address.ts'

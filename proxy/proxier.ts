@@ -1,7 +1,6 @@
 // The one loop of the proxy: changes are taken, judged by the model, and given to a backend per family; then stale flows go.
 // Holds no policy and knows no kernel. Its rules: nothing before both sources have synced; the first change acts at once and what comes
 // meanwhile goes together; a backend that failed gets everything anew; one family's trouble does not hold up the other.
-
 import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
 import type { Source } from '../api/source.ts'
 import type { Clock, Millis } from '../host/clock.ts'

@@ -1,7 +1,6 @@
 // A seeded maker of random Service and EndpointSlice changes, put straight into two stores: for the check that any way there leads to
 // the kernel state that one full sync of the outcome has. The same seed makes the same changes. Asks for everything that the model
 // knows: each type and policy, both families, shared external IPs and node ports, endpoints that leave, slices that move.
-
 import type { Protocol } from '../api/meta.ts'
 import { type Endpoint, type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../api/service-types.ts'
 import type { Store } from '../api/source.ts'

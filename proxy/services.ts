@@ -1,7 +1,6 @@
 // What a Service says about routing, one value per port and IP family: a pure reading of the object, no policy yet.
 // Follows kube-proxy's view of a Service (k8s.io: Virtual IPs and Service Proxies): ExternalName and headless ones have nothing to route,
 // one with the label service-proxy-name belongs to another program, a load balancer address with ipMode Proxy is left to the balancer.
-
 import type { Protocol } from '../api/meta.ts'
 import type { IPFamily, Service } from '../api/service-types.ts'
 import { canonicalAddress, distinctRanges } from './address.ts'

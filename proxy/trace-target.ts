@@ -1,8 +1,7 @@
 // What a trace is about: finds the Service that a name or an address and port means. Pure; what is not there is a Fault that says
 // what comes near, and what becomes of a packet that no Service takes.
 import { isIP } from 'node:net'
-import type { EndpointSlice, IPFamily, Service } from '../api/service-types.ts'
-import { serviceNameLabel } from '../api/service-types.ts'
+import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../api/service-types.ts'
 import { nearest } from '../api/validate/nearest.ts'
 import { canonicalAddress } from '../host/address.ts'
 import { Fault } from '../host/fault.ts'

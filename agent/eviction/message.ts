@@ -1,6 +1,5 @@
 // Why a pod was evicted, in the kubelet's words, which people search for and tools read (they do end with a space). Pure.
 // Follows evictionMessage in pkg/kubelet/eviction/helpers.go of 1.36.
-
 import type { Quantity } from '../../api/meta.ts'
 import { formatQuantity, toBytes } from '../../api/quantity.ts'
 import type { Container, Pod } from '../../api/types.ts'

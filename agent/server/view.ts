@@ -1,5 +1,4 @@
 // What the daemon's socket needs to see of the node. main.ts puts it together from the parts; the server changes nothing by it.
-
 import type { KubeObject } from '../../api/meta.ts'
 import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import type { Pod } from '../../api/types.ts'

@@ -1,6 +1,5 @@
 // The folder of manifests as list/watch sources, one per kind, of the same type as those of an apiserver.
 // An object that says the same as before is not told again: a changed ConfigMap leaves the pods of its file alone.
-
 import type { KubeObject } from '../../api/meta.ts'
 import type { Service } from '../../api/service-types.ts'
 import { createStore, type Source, type Store } from '../../api/source.ts'

@@ -2,7 +2,6 @@
 // authorizer allows no more. A source like the folder's; what is more, `known` waits until an object was looked up at all.
 // Follows the kubelet's configMapAndSecretChangeDetectionStrategy (Watch, Cache, Get) and its watch-based object cache:
 // an immutable object is not watched any longer once it was seen.
-
 import type { KubeObject } from '../../api/meta.ts'
 import { keyOf, type Listener, type Source } from '../../api/source.ts'
 import type { Pod } from '../../api/types.ts'

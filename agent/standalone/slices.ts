@@ -2,8 +2,14 @@
 // What has not changed stays the identical object, so that a reader compares by reference and a change costs what it changes.
 // Follows the endpoint slice controller (k8s.io: EndpointSlices): one set of slices per family and per set of port numbers.
 import { sidecarsOf } from '../../api/pod.ts'
-import type { Endpoint, EndpointPort, EndpointSlice, Service, ServicePort } from '../../api/service-types.ts'
-import { serviceNameLabel } from '../../api/service-types.ts'
+import {
+  type Endpoint,
+  type EndpointPort,
+  type EndpointSlice,
+  type Service,
+  type ServicePort,
+  serviceNameLabel,
+} from '../../api/service-types.ts'
 import type { ContainerPort, Pod } from '../../api/types.ts'
 import { formatAddress, parseAddress } from '../../host/address.ts'
 import { isHeadless } from './families.ts'

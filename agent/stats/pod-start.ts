@@ -1,7 +1,6 @@
 // How long pods take to start: from when they are first seen here, and from when they were created, with and without the time for
 // which nobody on this node is to blame (pulling images, init containers). Watches the live pods, changes nothing.
 // Follows the pod startup latency SLI (sig-scalability/slos/pod_startup_latency.md) as the kubelet measures it.
-
 import type { ContainerStatus } from '../../api/pod-status.ts'
 import type { Source } from '../../api/source.ts'
 import type { Pod, Volume } from '../../api/types.ts'

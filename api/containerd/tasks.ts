@@ -21,14 +21,14 @@ export interface Tasks {
 export interface TasksDeps {
   readonly endpoint: string
   readonly clock: Clock
-  /** containerd's namespace; the CRI's is k8s.io. */
-  readonly namespace?: string
 }
 
 const kill = 9
+/** containerd's namespace; this is the CRI's. */
+const namespace = 'k8s.io'
 
 /** Asks the task service of the containerd at `endpoint`. */
-export const createTasks = ({ endpoint, clock, namespace = 'k8s.io' }: TasksDeps): Tasks => {
+export const createTasks = ({ endpoint, clock }: TasksDeps): Tasks => {
   const rpc = createRpc({ endpoint, schema, clock })
   const options = { headers: { 'containerd-namespace': namespace }, timeoutMs: 10_000 }
   const ask = (method: string, request: object) => rpc.call(`containerd.services.tasks.v1.Tasks/${method}`, request, options)
@@ -46,7 +46,7 @@ export const createTasks = ({ endpoint, clock, namespace = 'k8s.io' }: TasksDeps
 const isHeldByTask = (error: unknown): boolean => error instanceof Fault && error.message.includes('cannot delete running task')
 
 /** The runtime, for which a task that it does not know of is no reason to keep what is to be removed. */
-export const removingForgottenTasks = (runtime: Cri, tasks: Pick<Tasks, 'remove' | 'close'>, log: Log): Cri => {
+export const removingForgottenTasks = (runtime: Cri, tasks: Tasks, log: Log): Cri => {
   const removing = (remove: Cri['removeContainer']): Cri['removeContainer'] => {
     return async (id, options) => {
       try {

@@ -1,6 +1,5 @@
 // What the proxy tells of its own work on /metrics: recorded from rounds and from the sources, the rest read at a scrape.
 // Names, labels and buckets are those of kube-proxy 1.36, so that its dashboards and alerts go on working.
-
 import type { EndpointSlice, IPFamily, Service } from '../../api/service-types.ts'
 import type { Source } from '../../api/source.ts'
 import type { Clock, Millis } from '../../host/clock.ts'

@@ -1,5 +1,4 @@
 // A proxier with iptables backends on tables in memory, and Services by number, for the tests of this folder.
-
 import { type EndpointSlice, type IPFamily, type Service, serviceNameLabel } from '../../api/service-types.ts'
 import { createStore } from '../../api/source.ts'
 import { type Clock, systemClock } from '../../host/clock.ts'

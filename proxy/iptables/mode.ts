@@ -1,6 +1,5 @@
 // The iptables mode put together: which families this kernel routes, their backends, the watch on their chains, and the way out.
 // Where iptables writes nf_tables the kernel tells of deletions, and they are repaired at once; the legacy tables tell nobody.
-
 import type { Protocol } from '../../api/meta.ts'
 import type { IPFamily } from '../../api/service-types.ts'
 import type { Exec } from '../../host/exec.ts'

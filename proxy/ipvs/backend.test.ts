@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../host/clock.ts'
 import type { Exec } from '../../host/exec.ts'
 import { silentLog } from '../../host/log.ts'
 import { createSlices } from '../../host/loop.ts'
+import { ipvsStateOf } from '../../test/support/ipvs-state.ts'
 import { hold } from '../../test/support/service-stores.ts'
 import {
   addresses,
@@ -316,32 +317,6 @@ t.test('two frontends that come to the same address and port: the first has it, 
   t.equal(proxier.status().failures, 0)
 })
 
-/** What the machine does, whatever numbers its marks have and who is still on the way out. */
-const meaning = ({ servers, sets, devices }: Machine) => {
-  const led = new Map<string, string[]>()
-  for (const [name, { entries }] of sets)
-    if (name.endsWith('-INSIDE'))
-      for (const [key, options] of entries) {
-        const server = `-f ${Number(options.split(' ')[1])}${name.startsWith('KUBE-6-') ? ' -6' : ''}`
-        led.set(server, [...(led.get(server) ?? []), key])
-      }
-  const byMark = (name: string) => led.get(name)?.sort().join(' ') ?? name
-  return {
-    servers: [...servers]
-      .filter(([, { destinations }]) => [...destinations.values()].some(weight => weight > 0))
-      .map(([name, { options, destinations }]) => [
-        byMark(name),
-        options,
-        [...destinations].filter(([, weight]) => weight > 0).sort(),
-      ])
-      .sort(),
-    sets: [...sets]
-      .map(([name, { entries }]) => [name, [...entries].map(([key, options]) => `${key} ${options.replace(/0x.*/, '')}`).sort()])
-      .sort(),
-    addresses: [...devices.get('kube-ipvs0')!].sort(),
-  }
-}
-
 t.test('ten thousand random changes end as one full sync of the outcome', async t => {
   for (const seed of [3, 6]) {
     const settings = { nodeIPs: randomNode.ips, localTraffic: { by: 'cidr', cidrs: randomPodRanges } } as const
@@ -358,7 +333,7 @@ t.test('ten thousand random changes end as one full sync of the outcome', async 
     for (const object of services.list().toReversed()) again.services.put(object)
     for (const object of slices.list().toReversed()) again.slices.put(object)
     await again.proxier.settled()
-    t.same(meaning(machine), meaning(again.machine), `seed ${seed}`)
+    t.same(await ipvsStateOf(machine.exec), await ipvsStateOf(again.machine.exec), `seed ${seed}`)
   }
 })
 

@@ -141,9 +141,15 @@ const runIpset = ({ sets }: Machine, args: readonly string[], input: string): Ru
         .join('\n'),
     )
   if (first === '-quiet') return sets.get(args[2]!)?.entries.has(args[3]!) ? done() : refusal('')
+  const membersOf = (name: string, { entries }: FakeSet) =>
+    [...entries].map(([key, options]) => `add ${name} ${key}${options && ` ${options}`}`)
+  if (second === '')
+    return done(
+      [...sets].flatMap(([name, set]) => [`create ${name} ${set.type} family ${set.family}`, ...membersOf(name, set)]).join('\n'),
+    )
   const set = sets.get(second)
   if (set === undefined) return refusal(`ipset: The set with the given name does not exist`)
-  return done([...set.entries].map(([key, options]) => `add ${second} ${key}${options && ` ${options}`}`).join('\n'))
+  return done(membersOf(second, set).join('\n'))
 }
 
 const restoreTable = (

@@ -216,9 +216,8 @@ else {
         if (step % 250 === 0) await random.settled()
       }
     })
-    const anew = await run(async stores => {
-      for (const object of changed.stores.services.list().toReversed()) stores.services.put(object)
-      for (const object of changed.stores.slices.list().toReversed()) stores.slices.put(object)
+    const anew = await run(async ({ fill }) => {
+      fill(changed.stores.services.list().toReversed(), changed.stores.slices.list().toReversed())
     })
     t.same(changed.state, anew.state)
     t.ok(anew.state.servers.length > 10, `${anew.state.servers.length} servers`)

@@ -11,16 +11,10 @@ import { createLink } from '../../host/link.ts'
 import { silentLog } from '../../host/log.ts'
 import { createNft } from '../../host/nft.ts'
 import { uniqueName } from './names.ts'
+import { execIn } from './netns.ts'
 
-/** Starts everything inside a namespace, but for what is to be in another. */
-export const execInside = (name: string): Exec => {
-  const netns = `/run/netns/${name}`
-  return {
-    run: (argv, options) => systemExec.run(argv, { netns, ...options }),
-    try: (argv, options) => systemExec.try(argv, { netns, ...options }),
-    watch: (argv, onLine) => systemExec.watch(['nsenter', `--net=${netns}`, ...argv], onLine),
-  }
-}
+/** As `execIn`, by the namespace's name. */
+export const execInside = (name: string): Exec => execIn(`/run/netns/${name}`)
 
 /** The parts of the plugin for a node that is a namespace. */
 export const depsInside = (netns: string, bootId = 'this-boot'): CniDeps => {

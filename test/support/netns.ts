@@ -48,16 +48,22 @@ export const removeNetns = async (name: string): Promise<void> => {
   }
 }
 
+/** Starts everything in the network namespace at `path`, but for what is to be in another. */
+export const execIn = (path: string): Exec => ({
+  run: (argv, options) => systemExec.run(argv, { netns: path, ...options }),
+  try: (argv, options) => systemExec.try(argv, { netns: path, ...options }),
+  watch: (argv, onLine) => systemExec.watch(wrapIn(path, argv), onLine),
+})
+
+/** The argv that starts a program in a namespace, for those that stay. */
+const wrapIn = (path: string, argv: readonly string[]): string[] => ['nsenter', `--net=${path}`, ...argv]
+
 /** A new network namespace with nothing but loopback. @param name of one that was removed, to make it again */
 export const createNetns = async (name = uniqueName()): Promise<Netns> => {
   const path = `/run/netns/${name}`
   await systemExec.run(['ip', 'netns', 'add', name])
-  const wrap = (argv: readonly string[]) => ['nsenter', `--net=${path}`, ...argv]
-  const exec: Exec = {
-    run: (argv, options) => systemExec.run(argv, { netns: path, ...options }),
-    try: (argv, options) => systemExec.try(argv, { netns: path, ...options }),
-    watch: (argv, onLine) => systemExec.watch(wrap(argv), onLine),
-  }
+  const exec = execIn(path)
+  const wrap = (argv: readonly string[]) => wrapIn(path, argv)
   const sysctl = async (key: string, value: string | number) => {
     // /proc/sys/net shows the namespace of the process that opens it.
     await exec.run(['dd', `of=/proc/sys/${key}`, 'status=none'], { input: `${value}\n` })

@@ -1,5 +1,4 @@
 // The stores from which a proxy learns of Services and their endpoints, filled by a test.
-
 import type { KubeObject } from '../../api/meta.ts'
 import type { EndpointSlice, Service } from '../../api/service-types.ts'
 import { createStore, type Store } from '../../api/source.ts'

@@ -1,6 +1,5 @@
 // Cluster DNS on one machine: the zone, the forwarder and a server on each cluster address, put together.
 // Owns the addresses it listens on; starting and stopping leave nothing behind.
-
 import type { EndpointSlice, Service } from '../../../api/service-types.ts'
 import type { Source } from '../../../api/source.ts'
 import type { Pod } from '../../../api/types.ts'

@@ -1,7 +1,6 @@
 // What cluster DNS answers from: Services, their slices and the pods, looked up by name and by address. Kept up by the sources'
 // changes, so that a question costs a few map lookups and the answer is never older than the last change.
 // Holds no DNS: answer.ts makes records of it.
-
 import type { KubeObject } from '../../../api/meta.ts'
 import { type EndpointSlice, type Service, serviceNameLabel } from '../../../api/service-types.ts'
 import { keyOf, type Source } from '../../../api/source.ts'
