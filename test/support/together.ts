@@ -7,6 +7,12 @@ import 'node:https'
 import t from 'tap'
 import { endOfFile, filesVariable, loadOfFile } from './names.ts'
 
+// A reader that is slow lets the socket fill, and what Node then keeps back is lost with a file that ends the process.
+interface Handle {
+  setBlocking?(on: boolean): void
+}
+;(process.stdout as unknown as { readonly _handle?: Handle })._handle?.setBlocking?.(true)
+
 /** Resolves when everything that tap has said is with the reader: what a file that ends the process leaves behind is lost. */
 const written = async () => {
   while (t.bufferLength > 0 || process.stdout.writableLength > 0) await new Promise(resolve => setTimeout(resolve, 1))
