@@ -2,7 +2,7 @@
 // Our own transactions are told apart by a signature: they open and close with a passing element of a set of their own
 // (`signature`), and everything the kernel reports between the two is ours, whichever of our processes sent it.
 // Owns no table and repairs nothing. Only deletions are watched: nobody loses traffic by what is added.
-import type { Timer } from './clock.ts'
+import type { Clock, Timer } from './clock.ts'
 import type { Exec } from './exec.ts'
 import { keepRunning, type Resident, type ResidentDeps, startAfter } from './resident.ts'
 
@@ -41,8 +41,6 @@ export interface ForeignChange {
   readonly gone: readonly string[]
 }
 
-// Reports of one foreign transaction come line by line: they are told as one change.
-const gatherMs = 20
 /** After a large load of our own, of which reports were lost, what comes without a pause as long as this is still its own. */
 const quietMs = 500
 /** A load that takes longer, or never succeeds, does not keep other tables unwatched. */
@@ -75,6 +73,84 @@ export interface WatchOptions {
   readonly after?: Promise<unknown>
 }
 
+const gatherMs = 20
+
+interface Reports {
+  report(table: string, what: string): void
+  stop(): void
+}
+
+/** Reports of one foreign transaction come line by line: they are told as one change of each table. */
+const gatherReports = (clock: Clock, onForeignChange: (change: ForeignChange) => void): Reports => {
+  const gathered = new Map<string, Set<string>>()
+  let timer: Timer | undefined
+  const flush = () => {
+    timer = undefined
+    const all = [...gathered]
+    gathered.clear()
+    for (const [table, gone] of all) onForeignChange({ table, gone: [...gone] })
+  }
+  return {
+    report: (table, what) => {
+      const gone = gathered.get(table) ?? new Set()
+      gathered.set(table, gone.add(what))
+      timer ??= clock.after(gatherMs, flush)
+    },
+    stop: () => timer?.cancel(),
+  }
+}
+
+const deletionLine = /^delete (table|chain|rule|set|map|element|flowtable|object) (\S+ \S+)(?: (\S+))?(?: \{ (\S+))?/
+
+/** Reads the monitor's lines and reports deletions that are not between signs of our own. */
+const createReader = (
+  tables: readonly string[],
+  { ignore = [], signs = [] }: Pick<WatchOptions, 'ignore' | 'signs'>,
+  report: Reports['report'],
+) => {
+  const signing = new Set<string>()
+  const passes = ({ kind, name }: Deletion) =>
+    name.startsWith('__') || (kind === 'element' && ignore.some(prefix => name.startsWith(prefix)))
+  return {
+    read: (line: string) => {
+      const found = deletionLine.exec(line)
+      if (found === null) return
+      const [, kind = '', table = '', name = '', key] = found
+      if (!tables.includes(table)) return
+      const deletion: Deletion = { table, kind, name, key }
+      const sign = [signBySet, ...signs].map(told => told(deletion)).find(one => one !== undefined)
+      if (sign === 'begin') signing.add(table)
+      else if (sign === 'end') signing.delete(table)
+      else if (!signing.has(table) && !passes(deletion)) report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
+    },
+    /** Whether a load of our own is being told. */
+    get isSigning() {
+      return signing.size > 0
+    },
+    forget: () => signing.clear(),
+  }
+}
+
+/** Waits, after reports were lost, until lines come with pauses again. */
+const createQuiet = (clock: Clock, onQuiet: () => void) => {
+  let last = 0
+  let timer: Timer | undefined
+  const look = () => {
+    timer = undefined
+    if (clock.monotonic() - last < quietMs) timer = clock.after(quietMs, look)
+    else onQuiet()
+  }
+  return {
+    await: () => {
+      timer ??= clock.after(quietMs, look)
+    },
+    noteLine: () => {
+      if (timer !== undefined) last = clock.monotonic()
+    },
+    stop: () => timer?.cancel(),
+  }
+}
+
 /**
  * Watches tables (`ip nodelet-proxy`) until stopped.
  * After a death of the child everything may have happened unseen, so each table is reported as `unknown`.
@@ -83,26 +159,14 @@ export const watchTables = (
   deps: ResidentDeps & { readonly exec: Pick<Exec, 'run'> },
   tables: readonly string[],
   onForeignChange: (change: ForeignChange) => void,
-  { ignore = [], signs = [], after }: WatchOptions = {},
+  options: WatchOptions = {},
 ): Resident => {
   const { clock, log } = deps
-  const signing = new Set<string>()
-  const gathered = new Map<string, Set<string>>()
-  let timer: Timer | undefined
-
-  const flush = () => {
-    timer = undefined
-    const all = [...gathered]
-    gathered.clear()
-    for (const [table, gone] of all) onForeignChange({ table, gone: [...gone] })
+  const { report, stop } = gatherReports(clock, onForeignChange)
+  const reader = createReader(tables, options, report)
+  const reportAll = () => {
+    for (const table of tables) report(table, 'unknown')
   }
-  const report = (table: string, what: string) => {
-    const gone = gathered.get(table) ?? new Set()
-    gathered.set(table, gone.add(what))
-    timer ??= clock.after(gatherMs, flush)
-  }
-  let lastLine = 0
-  let overrun: Timer | undefined
   // Who flushes everything meanwhile is not seen to do so. To write all anew after each overrun would only bring the next one.
   const lookForTables = async () => {
     const { stdout } = await deps.exec.run(['nft', 'list', 'tables'])
@@ -111,56 +175,29 @@ export const watchTables = (
   }
   const reportMissing = () =>
     void lookForTables().catch(error => log.warn({ err: error }, 'the tables of nftables could not be listed'))
-  /** The end of our own load may be among what was lost. */
-  const whenQuiet = () => {
-    overrun = undefined
-    if (clock.monotonic() - lastLine < quietMs) {
-      overrun = clock.after(quietMs, whenQuiet)
-      return
-    }
-    signing.clear()
+  const quiet = createQuiet(clock, () => {
+    // The end of our own load may be among what was lost.
+    reader.forget()
     reportMissing()
-  }
-  const onLost = (line: string) => {
-    const busy = signing.size > 0
-    log.warn({ line, busy }, 'reports of nftables changes were lost')
-    if (busy) overrun ??= clock.after(quietMs, whenQuiet)
-    else for (const table of tables) report(table, 'unknown')
-  }
+  })
   const onLine = (line: string) => {
-    if (overrun !== undefined) lastLine = clock.monotonic()
+    quiet.noteLine()
+    if (!line.startsWith('# ERROR')) return reader.read(line)
     // The kernel's buffer ran over: what is between is unknown. Our own large loads do that too, when the child is slow.
-    if (line.startsWith('# ERROR')) return onLost(line)
-    const found = /^delete (table|chain|rule|set|map|element|flowtable|object) (\S+ \S+)(?: (\S+))?(?: \{ (\S+))?/.exec(line)
-    if (found === null) return
-    const [, kind = '', table = '', name = '', key] = found
-    if (!tables.includes(table)) return
-    const deletion: Deletion = { table, kind, name, key }
-    const sign = [signBySet, ...signs].map(told => told(deletion)).find(one => one !== undefined)
-    if (sign === 'begin') signing.add(table)
-    else if (sign === 'end') signing.delete(table)
-    else if (
-      !signing.has(table) &&
-      !(kind === 'element' && ignore.some(prefix => name.startsWith(prefix))) &&
-      !name.startsWith('__')
-    )
-      report(table, kind === 'table' ? 'table' : `${kind} ${name}`)
+    const busy = reader.isSigning
+    log.warn({ line, busy }, 'reports of nftables changes were lost')
+    if (busy) quiet.await()
+    else reportAll()
   }
+  const argv = ['nft', 'monitor', 'destroy']
   const start = () =>
-    keepRunning(deps, {
-      argv: ['nft', 'monitor', 'destroy'],
-      what: 'the watch on nftables',
-      onLine,
-      onEnd: () => signing.clear(),
-      onRestart: () => {
-        for (const table of tables) report(table, 'unknown')
-      },
-    })
+    keepRunning(deps, { argv, what: 'the watch on nftables', onLine, onEnd: reader.forget, onRestart: reportAll })
   const startLate = () => {
     const started = start()
     reportMissing()
     return started
   }
+  const { after } = options
   const monitor = after === undefined ? start() : startAfter(deps, after, longestWaitMs, startLate)
   return {
     get isRunning() {
@@ -170,8 +207,8 @@ export const watchTables = (
       return monitor.restarts
     },
     stop: () => {
-      timer?.cancel()
-      overrun?.cancel()
+      stop()
+      quiet.stop()
       monitor.stop()
     },
   }

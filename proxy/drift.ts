@@ -27,6 +27,7 @@ export const createDrift = (deps: {
     const family = familyOf[change.table]
     if (family === undefined) return
     noteChange(deps.losses, change)
-    deps.resync('rules were removed by somebody else', family)
+    const isSeen = change.gone.some(what => what !== 'unknown')
+    deps.resync(isSeen ? 'rules were removed by somebody else' : 'it is not known which rules stand', family)
   },
 })
