@@ -17,6 +17,7 @@ import type { CgroupDriver } from '../host/cgroup-name.ts'
 import { systemClock as clock, holdProcess, type Millis } from '../host/clock.ts'
 import { systemExec as exec } from '../host/exec.ts'
 import { describe, Fault, isFault } from '../host/fault.ts'
+import { adjustOwnOomScore } from '../host/kernel-setting.ts'
 import { createLog, type Log } from '../host/log.ts'
 import { type ForeignChange, watchTables } from '../host/nftmonitor.ts'
 import { ownCommand } from '../host/own-program.ts'
@@ -40,7 +41,7 @@ import { openProbeMemory } from './probe-memory.ts'
 import { createRouting, type Routing } from './routing.ts'
 import { createRuntime, evictWhenShort, housekeepingOf, type PodsStart, startPods, storageWatchOf } from './running.ts'
 import { readCgroupDriver } from './runtime-facts.ts'
-import type { Self } from './self.ts'
+import { refuseMachine, type Self } from './self.ts'
 import { createView } from './server/node-view.ts'
 import { createServer } from './server/server.ts'
 import type { Problem } from './server/wire.ts'
@@ -71,6 +72,7 @@ export const run = async (argv: readonly string[]): Promise<number> => {
       write: line => void process.stderr.write(line),
     })
     for (const warning of warnings) log.warn({}, warning)
+    await adjustOwnOomScore(config.kubelet.oomScoreAdj, log)
     return await runDaemon(config, log)
   } catch (error) {
     process.stderr.write(`nodelet agent: ${describe(error)}\n`)
@@ -163,6 +165,7 @@ const assemble = async (config: AgentConfig, startedAt: Millis, log: Log, signal
     ...(membership && { accounts: membership.accounts, nodeLabels: membership.nodeLabels }),
     ...(membership && { tokens: membership.objects.tokens, claims: membership.objects.claims }),
   })
+  refuseMachine(config, machinery.machine, machinery.resources.cgroupVersion)
   const timeline = createTimeline({ clock })
   const shared = { config, manifests, runtime, machinery, live, timeline, membership, clock, log }
   const routed = await assembleNetwork(shared)

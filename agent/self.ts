@@ -1,11 +1,13 @@
 // What this node is and has room for: its addresses, its allocatable resources, whom it admits, and the Node object that shows it.
 // Reads the machine once at the start and what changes (addresses, disk, memory) when it is asked.
+import { badConfig } from '../api/config/document.ts'
 import type { KubeObject, ResourceList } from '../api/meta.ts'
 import { formatQuantity } from '../api/quantity.ts'
 import type { Pod } from '../api/types.ts'
 import type { Clock } from '../host/clock.ts'
 import { fileSystemSize, type Machine } from '../host/machine.ts'
 import { type Admission, admit } from './admit.ts'
+import type { AgentConfig } from './config/agent-config.ts'
 import { refusedUnder } from './eviction/admission.ts'
 import { createNodePressure, type NodePressure, toHealth } from './eviction/node-pressure.ts'
 import {
@@ -125,7 +127,7 @@ const toList = (amounts: Amounts): ResourceList =>
 export const resourceContext = (
   machine: Machine,
   cgroupVersion: 1 | 2,
-  { cpuCFSQuota, cpuCFSQuotaPeriod }: { readonly cpuCFSQuota: boolean; readonly cpuCFSQuotaPeriod: number },
+  { cpuCFSQuota, cpuCFSQuotaPeriod, memorySwapBehavior, kubelet }: AgentConfig,
 ): ResourceContext => ({
   cgroupVersion,
   memoryBytes: machine.memoryBytes,
@@ -134,6 +136,24 @@ export const resourceContext = (
   hugePageSizes: machine.hugePages.map(it => it.size),
   cpuCfsQuota: cpuCFSQuota,
   cpuCfsQuotaPeriodUs: cpuCFSQuotaPeriod * 1000,
-  singleProcessOomKill: cgroupVersion === 1,
-  swapBehavior: 'NoSwap',
+  singleProcessOomKill: kubelet.singleProcessOOMKill ?? cgroupVersion === 1,
+  swapBehavior: memorySwapBehavior,
 })
+
+/**
+ * For configurations that want no node on such a machine: the kubelet's failSwapOn and failCgroupV1.
+ * @throws Fault `bad-config` naming the field and what to do
+ */
+export const refuseMachine = (
+  { failSwapOn, failCgroupV1 }: Pick<AgentConfig, 'failSwapOn' | 'failCgroupV1'>,
+  { swapBytes }: Pick<Machine, 'swapBytes'>,
+  cgroupVersion: 1 | 2,
+): void => {
+  const problems = [
+    ...(failSwapOn && swapBytes > 0 ? ['failSwapOn: true: swap is on: switch it off with `swapoff --all`, or want false'] : []),
+    ...(failCgroupV1 && cgroupVersion === 1
+      ? ['failCgroupV1: true: this machine has cgroup version 1: boot with systemd.unified_cgroup_hierarchy=1, or want false']
+      : []),
+  ]
+  if (problems.length > 0) throw badConfig(problems)
+}

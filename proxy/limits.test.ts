@@ -3,8 +3,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { adjustOwnOomScore } from '../host/kernel-setting.ts'
 import { silentLog } from '../host/log.ts'
-import { adjustOwnOomScore, limitConntrack, toConntrackMax, toConntrackSettings } from './limits.ts'
+import { limitConntrack, toConntrackMax, toConntrackSettings } from './limits.ts'
 
 const hour = 3_600_000
 const defaults = {

@@ -1,10 +1,8 @@
-// What kube-proxy sets besides rules: the size and the times of connection tracking, and how late the kernel ends this process for memory.
-// What cannot be set is said and passed over: in a container the files may be read-only, and Services are routed all the same.
-// Follows kube-proxy 1.36 (pkg/proxy/conntrack/sysctls.go, oomScoreAdj).
-import { readFile, writeFile } from 'node:fs/promises'
+// What kube-proxy sets besides rules: the size and the times of connection tracking.
+// Follows kube-proxy 1.36 (pkg/proxy/conntrack/sysctls.go).
 import { availableParallelism } from 'node:os'
 import type { ProxyConfig } from '../api/config/proxy-config.ts'
-import { isErrno } from '../host/errno.ts'
+import { bringKernelSetting } from '../host/kernel-setting.ts'
 import type { Log } from '../host/log.ts'
 
 /** However many processors there are: each tracked connection takes memory. */
@@ -31,23 +29,8 @@ export const toConntrackSettings = (conntrack: ProxyConfig['conntrack'], cpus: n
   return new Map(Object.entries(wanted).flatMap(([file, value]) => (value === undefined ? [] : [[file, value] as const])))
 }
 
-const bring = async (file: string, value: number, log: Log, root: string): Promise<void> => {
-  try {
-    if (Number(await readFile(`${root}/${file}`, 'utf8')) === value) return
-    await writeFile(`${root}/${file}`, String(value))
-    log.info({ setting: file, value }, 'kernel setting changed')
-  } catch (error) {
-    const expected = ['ENOENT', 'EACCES', 'EPERM', 'EROFS'].some(code => isErrno(error, code))
-    log[expected ? 'debug' : 'warn']({ setting: file, value, err: error }, 'kernel setting could not be made')
-  }
-}
-
 /** Limits of connection tracking. @param root where /proc is; tests give a folder */
 export const limitConntrack = async (conntrack: ProxyConfig['conntrack'], log: Log, root = '/proc'): Promise<void> => {
   for (const [file, value] of toConntrackSettings(conntrack, availableParallelism()))
-    await bring(`sys/net/netfilter/${file}`, value, log, root)
+    await bringKernelSetting(`sys/net/netfilter/${file}`, value, log, root)
 }
-
-/** How soon the kernel ends this process when memory runs out. */
-export const adjustOwnOomScore = (score: number, log: Log, root = '/proc'): Promise<void> =>
-  bring('self/oom_score_adj', score, log, root)

@@ -272,7 +272,7 @@ const room: Check = ({ freeBytes, memoryBytes, hasSwap }) => [
           id: 'swap',
           isGrave: false,
           what: 'swap is on',
-          advice: 'pods do not use it (NoSwap); `swapoff --all` if you want none',
+          advice: 'pods do not use it unless memorySwap.swapBehavior is LimitedSwap; `swapoff --all` if you want none',
         },
       ]
     : []),

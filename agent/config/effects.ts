@@ -15,8 +15,6 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'enableProfilingHandler',
   'enableSystemLogQuery',
   'enforceNodeAllocatable',
-  'failCgroupV1',
-  'failSwapOn',
   'featureGates',
   'hairpinMode',
   'httpCheckFrequency',
@@ -32,16 +30,13 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'maxOpenFiles',
   'memoryManagerPolicy',
   'memoryReservationPolicy',
-  'memorySwap',
   'memoryThrottlingFactor',
-  'oomScoreAdj',
   'preloadedImagesVerificationAllowlist',
   'protectKernelDefaults',
   'qosReserved',
   'reservedMemory',
   'reservedSystemCPUs',
   'showHiddenMetricsForVersion',
-  'singleProcessOOMKill',
   'staticPodURL',
   'staticPodURLHeader',
   'systemCgroups',
@@ -62,9 +57,6 @@ export const partialEffect: { readonly [K in keyof KubeletFields]?: string } = {
   logging: 'verbosity only',
 }
 
-// Refusals that this node does not make: asking for none of them is what it does.
-const refusals: readonly string[] = ['failCgroupV1', 'failSwapOn']
-
 const isNothing = (value: unknown): boolean =>
   value === '' ||
   value === 0 ||
@@ -72,8 +64,7 @@ const isNothing = (value: unknown): boolean =>
   value === '0s' ||
   (typeof value === 'object' && value !== null && Object.values(value).every(isNothing))
 
-const isAsked = (given: Fields, field: string): boolean =>
-  field in given && !isNothing(given[field]) && !(refusals.includes(field) && given[field] === false)
+const isAsked = (given: Fields, field: string): boolean => field in given && !isNothing(given[field])
 
 /** One warning that names the given fields without full effect; empty ones are nothing anybody would miss. */
 export const effectWarnings = (given: Fields): readonly string[] => {
