@@ -41,25 +41,34 @@ export interface NodeletConfiguration {
   readonly offline: { readonly pods: boolean; readonly secrets: boolean }
 }
 
-const defaultPorts = '30000-32767'
+/** What holds where nothing is given. */
+export const nodeletDefaults = {
+  ...{ socket: '/run/nodelet/nodelet.sock', stateDir: '/var/lib/nodelet' },
+  cni: { mode: 'auto' },
+  standalone: { serviceCIDR: '10.96.0.0/16', nodePortRange: '30000-32767' },
+  proxy: { mode: 'auto' },
+  offline: { pods: true, secrets: true },
+} as const satisfies NodeletFields
 
 const splitRange = (range: string): PortRange => {
   const [first = '', last = ''] = range.split('-')
   return { first: Number(first), last: Number(last) }
 }
 
+const toRanges = (text: string): readonly string[] => text.split(',').map(range => range.trim())
+
 /** The whole configuration, with its defaults. */
-export const withNodeletDefaults = (given: NodeletFields): NodeletConfiguration => ({
-  socket: given.socket ?? '/run/nodelet/nodelet.sock',
-  stateDir: given.stateDir ?? '/var/lib/nodelet',
-  cni: { ...given.cni, mode: given.cni?.mode ?? 'auto' },
-  standalone: {
-    serviceCIDRs: (given.standalone?.serviceCIDR ?? '10.96.0.0/16').split(',').map(range => range.trim()),
-    nodePortRange: splitRange(given.standalone?.nodePortRange ?? defaultPorts),
-  },
-  proxy: { mode: given.proxy?.mode ?? 'auto' },
-  offline: { pods: given.offline?.pods ?? true, secrets: given.offline?.secrets ?? true },
-})
+export const withNodeletDefaults = (given: NodeletFields): NodeletConfiguration => {
+  const { serviceCIDR, nodePortRange } = { ...nodeletDefaults.standalone, ...given.standalone }
+  return {
+    socket: given.socket ?? nodeletDefaults.socket,
+    stateDir: given.stateDir ?? nodeletDefaults.stateDir,
+    cni: { ...nodeletDefaults.cni, ...given.cni },
+    standalone: { serviceCIDRs: toRanges(serviceCIDR), nodePortRange: splitRange(nodePortRange) },
+    proxy: { ...nodeletDefaults.proxy, ...given.proxy },
+    offline: { ...nodeletDefaults.offline, ...given.offline },
+  }
+}
 
 /** Reports everything that is wrong with a NodeletConfiguration; `given` tells what was written. */
 export const checkNodelet = (report: Report, given: NodeletFields): void => {
@@ -71,7 +80,7 @@ export const checkNodelet = (report: Report, given: NodeletFields): void => {
   }
   for (const [path, value] of Object.entries(paths))
     if (value !== undefined && !isAbsolute(value)) report(path, value, 'want an absolute path')
-  const ranges = given.standalone?.serviceCIDR?.split(',').map(range => range.trim()) ?? []
+  const ranges = toRanges(given.standalone?.serviceCIDR ?? nodeletDefaults.standalone.serviceCIDR)
   if (!ranges.every(isCidr) || !onePerFamily(ranges)) {
     report(
       'standalone.serviceCIDR',
@@ -83,5 +92,5 @@ export const checkNodelet = (report: Report, given: NodeletFields): void => {
   if (ports === undefined) return
   const { first, last } = splitRange(ports)
   if (!/^\d+-\d+$/.test(ports) || first < 1 || last > 65_535 || first > last)
-    report('standalone.nodePortRange', ports, `want two ports such as ${defaultPorts}`)
+    report('standalone.nodePortRange', ports, `want two ports such as ${nodeletDefaults.standalone.nodePortRange}`)
 }

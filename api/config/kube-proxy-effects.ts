@@ -8,7 +8,8 @@ const fewRequests = 'the proxy watches, and asks the apiserver for nothing else 
 const oneLog = 'the log has one verbosity and is not buffered'
 const windows = 'it is for Windows'
 
-const idle: Readonly<Record<string, string>> = {
+/** Fields that do nothing, by their paths, with the reason. */
+export const idleFields: Readonly<Record<string, string>> = {
   'clientConnection.acceptContentTypes': json,
   'clientConnection.contentType': json,
   'clientConnection.qps': fewRequests,
@@ -28,7 +29,7 @@ const idle: Readonly<Record<string, string>> = {
 const itsOwn = 'the daemon has its own'
 
 /** In the daemon, what a kube-proxy's process would obey. */
-const idleInDaemon: Readonly<Record<string, string>> = {
+export const idleInDaemon: Readonly<Record<string, string>> = {
   'clientConnection.kubeconfig': `${itsOwn} credentials`,
   hostnameOverride: `${itsOwn} name of the node`,
   oomScoreAdj: itsOwn,
@@ -56,7 +57,7 @@ const at = (given: Fields, path: string): unknown =>
  */
 export const proxyEffectWarnings = (given: Fields, mode: ProxyMode, inDaemon: boolean): readonly string[] => {
   const all = {
-    ...idle,
+    ...idleFields,
     ...(inDaemon && idleInDaemon),
     [`${mode}.minSyncPeriod`]: 'a change costs only itself, and is written at once',
   }
