@@ -23,10 +23,10 @@ import type { KubeletMetrics } from './stats/kubelet-metrics.ts'
 import { createStorageWatch, type StorageWatch } from './storage-watch.ts'
 
 export const createRuntime = (config: AgentConfig, clock: Clock, parent: Log): Cri => {
-  const { runtimeSocket: endpoint, runtimeRequestTimeout: requestMs } = config
+  const { runtimeSocket: endpoint, imageSocket: imageEndpoint, runtimeRequestTimeout: requestMs } = config
   const log = parent.child({ part: 'cri' })
   return removingForgottenTasks(
-    createCri({ endpoint, clock, log, timeouts: { requestMs } }),
+    createCri({ endpoint, imageEndpoint, clock, log, timeouts: { requestMs } }),
     createTasks({ endpoint, clock }),
     log,
   )

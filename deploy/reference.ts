@@ -101,6 +101,26 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]) =>
   '',
 ]
 
+/** Flags that set no field: what they do, and those that do nothing by the reason why. */
+const otherFlags = (flags: Flags): readonly string[] => {
+  const others = Object.entries(flags).filter(([, { field }]) => field === undefined)
+  const working = others.flatMap(([name, { kind, ignored }]) => {
+    if (ignored !== undefined) return []
+    const note = flagNotes[name]
+    if (note === undefined) throw new Error(`--${name} has no note in ${import.meta.filename}`)
+    return [[quote(`--${name}`), kind === 'switch' ? '' : kind, note]]
+  })
+  const idle = Map.groupBy(
+    others.filter(([, it]) => it.ignored !== undefined),
+    ([, it]) => it.ignored ?? '',
+  )
+  const idleLines = [...idle].map(([why, them]) => `- ${why}: ${them.map(([name]) => quote(`--${name}`)).join(', ')}`)
+  return [
+    ...(working.length === 0 ? [] : ['Flags that set no field:', '', ...table(['flag', 'takes', 'what it does'], working)]),
+    ...(idleLines.length === 0 ? [] : ['Taken with a warning, and without effect:', '', ...idleLines, '']),
+  ]
+}
+
 const sectionOf = ({ title, about, schema, defaults, flags = {}, notes }: Kind): readonly string[] => {
   const fields = leavesOf(schema).map(([path, shape]) => [
     quote(path),
@@ -109,16 +129,32 @@ const sectionOf = ({ title, about, schema, defaults, flags = {}, notes }: Kind):
     flagsOf(flags, path).join(' '),
     noteOf(notes, path),
   ])
-  const others = Object.entries(flags).filter(([, { field }]) => field === undefined)
-  const rest = others.map(([name, { kind, ignored }]) => [
-    quote(`--${name}`),
-    kind === 'switch' ? '' : kind,
-    ignored === undefined ? '' : `taken, does nothing: ${ignored}`,
-  ])
-  return [
-    ...[`## ${title}`, '', about, '', ...table(['field', 'takes', 'default', 'flag', 'note'], fields)],
-    ...(rest.length === 0 ? [] : ['Flags that set no field:', '', ...table(['flag', 'takes', 'note'], rest)]),
-  ]
+  return [`## ${title}`, '', about, '', ...table(['field', 'takes', 'default', 'flag', 'note'], fields), ...otherFlags(flags)]
+}
+
+const flagNotes: Readonly<Record<string, string>> = {
+  config: 'the file of this kind',
+  'config-dir': 'a folder of `*.conf` files that are laid over it',
+  kubeconfig: 'how to reach the apiserver; the bootstrap writes it. Without it there is no control plane',
+  'bootstrap-kubeconfig': 'credentials with which a client certificate is asked for',
+  'hostname-override': "the node's name, in place of the host's",
+  'node-ip': "the node's address, or one of each family with a comma between",
+  'cert-dir': 'where certificates are kept; `/var/lib/kubelet/pki`',
+  'root-dir': 'where volumes are; `/var/lib/kubelet`',
+  'cloud-provider': '`external`: a controller gives the node its addresses and takes its taint away',
+  'node-labels': 'labels that the node registers with',
+  'image-credential-provider-config': 'a CredentialProviderConfig: programs that know the credentials of registries',
+  'image-credential-provider-bin-dir': 'where these programs are',
+  'maximum-dead-containers-per-container': 'how many ended instances of a container are kept; 1',
+  'nodelet-config': 'the file of NodeletConfiguration',
+  'proxy-config': 'the file of KubeProxyConfiguration for the proxy in the daemon',
+  cleanup: 'takes away what was made, instead of running',
+  master: "the apiserver's address, over the kubeconfig's",
+  'healthz-port': 'the port of `healthzBindAddress`; 0: none',
+  'metrics-port': 'the port of `metricsBindAddress`; 0: none',
+  'init-only': 'makes the settings that need a privileged process, and ends',
+  'write-config-to': 'writes the configuration with its defaults to a file, and ends',
+  socket: 'where `nodelet trace` and `nodelet diff` ask',
 }
 
 const kubeletNotes = {

@@ -77,24 +77,16 @@ export interface AgentConfig {
 
   readonly containerLogMaxBytes: number
   readonly containerLogMaxFiles: number
-  readonly containerLogMaxWorkers: number
   readonly containerLogMonitorInterval: Millis
   readonly maxContainerRestartPeriod: Millis
-  readonly minimumContainerTTL: Millis
   readonly maxDeadContainersPerContainer: number
-  /** -1: no limit. */
-  readonly maxDeadContainers: number
 
   readonly seccompDefault: boolean
   readonly allowedUnsafeSysctls: readonly string[]
-  readonly userNamespaceIdsPerPod: number
 
   readonly shutdownGracePeriod: Millis
   readonly shutdownGracePeriodCriticalPods: Millis
   readonly shutdownGracePeriodByPodPriority: KubeletConfiguration['shutdownGracePeriodByPodPriority']
-
-  readonly lockFile?: string
-  readonly exitOnLockContention: boolean
 
   readonly socket: string
   readonly stateDir: string

@@ -19,7 +19,6 @@ export const withoutEffect: readonly (keyof KubeletFields)[] = [
   'hairpinMode',
   'httpCheckFrequency',
   'imagePullCredentialsVerificationPolicy',
-  'imageServiceEndpoint',
   'iptablesDropBit',
   'iptablesMasqueradeBit',
   'kubeAPIBurst',

@@ -18,14 +18,18 @@ const places = {
   'root-dir': of('text'),
   'cloud-provider': of('text'),
   'node-labels': of('map'),
-  'lock-file': of('text'),
-  'exit-on-lock-contention': of('switch'),
   'image-credential-provider-config': of('text'),
   'image-credential-provider-bin-dir': of('text'),
-  'runtime-cgroups': of('text'),
-  'minimum-container-ttl-duration': of('duration'),
   'maximum-dead-containers-per-container': of('integer'),
-  'maximum-dead-containers': of('integer'),
+}
+
+/** Flags of 1.36 that ask for what is otherwise here. */
+const otherwise = {
+  ...ignore('text', ['lock-file'], "the daemon's socket keeps a second one from starting"),
+  ...ignore('switch', ['exit-on-lock-contention'], "the daemon's socket keeps a second one from starting"),
+  ...ignore('text', ['runtime-cgroups'], 'the runtime stays in the cgroup that its service gave it'),
+  ...ignore('duration', ['minimum-container-ttl-duration'], 'the last ended attempt of a container stays as long as its pod'),
+  ...ignore('integer', ['maximum-dead-containers'], 'ended containers are counted by --maximum-dead-containers-per-container'),
 }
 
 /** What has no place upstream. */
@@ -243,6 +247,7 @@ const earlier = {
 
 export const kubeletFlags: Readonly<Record<string, Flag>> = {
   ...places,
+  ...otherwise,
   ...ours,
   ...server,
   ...node,

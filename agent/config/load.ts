@@ -2,7 +2,6 @@
 // Follows the kubelet: defaults, then --config, then *.conf of --config-dir in order of name, then flags; each over the ones before.
 import { dirname, resolve } from 'node:path'
 import { badConfig, type Fields, parseConfigFile } from '../../api/config/document.ts'
-import { parseDuration } from '../../api/config/duration.ts'
 import { type ReadFlags, readFlags } from '../../api/config/flags.ts'
 import { type ProxyConfig, type ReadText, readConfigText, readProxyFile, readProxyLayers } from '../../api/config/proxy-config.ts'
 import { type Layer, readLayers } from '../../api/config/read.ts'
@@ -36,13 +35,9 @@ interface Options {
   readonly 'root-dir'?: string
   readonly 'cloud-provider'?: string
   readonly 'node-labels'?: Readonly<Record<string, string>>
-  readonly 'lock-file'?: string
-  readonly 'exit-on-lock-contention'?: boolean
   readonly 'image-credential-provider-config'?: string
   readonly 'image-credential-provider-bin-dir'?: string
-  readonly 'minimum-container-ttl-duration'?: string
   readonly 'maximum-dead-containers-per-container'?: number
-  readonly 'maximum-dead-containers'?: number
   readonly 'nodelet-config'?: string
   readonly 'proxy-config'?: string
   readonly cleanup?: boolean
@@ -182,8 +177,6 @@ const placesOf = (options: Options, kubelet: KubeletConfiguration) => ({
   runtimeSocket: socketOf(kubelet.containerRuntimeEndpoint),
   imageSocket: socketOf(kubelet.imageServiceEndpoint || kubelet.containerRuntimeEndpoint),
   runtimeRequestTimeout: kubelet.runtimeRequestTimeout,
-  ...(options['lock-file'] && { lockFile: options['lock-file'] }),
-  exitOnLockContention: options['exit-on-lock-contention'] ?? false,
 })
 
 const nodeOf = (options: Options, kubelet: KubeletConfiguration, hostname: string) => ({
@@ -240,15 +233,11 @@ const containersOf = (options: Options, kubelet: KubeletConfiguration) => ({
   }),
   containerLogMaxBytes: toBytes(kubelet.containerLogMaxSize),
   containerLogMaxFiles: kubelet.containerLogMaxFiles,
-  containerLogMaxWorkers: kubelet.containerLogMaxWorkers,
   containerLogMonitorInterval: kubelet.containerLogMonitorInterval,
   maxContainerRestartPeriod: kubelet.crashLoopBackOff.maxContainerRestartPeriod,
-  minimumContainerTTL: parseDuration(options['minimum-container-ttl-duration'] ?? '0') ?? 0,
   maxDeadContainersPerContainer: options['maximum-dead-containers-per-container'] ?? 1,
-  maxDeadContainers: options['maximum-dead-containers'] ?? -1,
   seccompDefault: kubelet.seccompDefault,
   allowedUnsafeSysctls: kubelet.allowedUnsafeSysctls,
-  userNamespaceIdsPerPod: kubelet.userNamespaces.idsPerPod,
 })
 
 const advice = ({ kubeconfig, staticPodPath, cleanup }: AgentConfig): readonly string[] =>

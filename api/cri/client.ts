@@ -15,6 +15,8 @@ export type { CallOptions, Cri, ExecRequest } from './cri.ts'
 export interface CriDeps {
   /** `unix:///run/containerd/containerd.sock`, or the bare path. */
   readonly endpoint: string
+  /** Where images are asked for; the same unless told otherwise. */
+  readonly imageEndpoint?: string
   readonly log: Log
   readonly clock?: Clock
   readonly timeouts?: CriTimeouts
@@ -112,16 +114,23 @@ const imageCalls = (ask: Ask) =>
   }) satisfies Partial<Cri>
 
 /** A client of the runtime at `endpoint`; connects with the first call, and again whenever the runtime comes back. */
-export const createCri = ({ endpoint, log, clock = systemClock, timeouts = defaultTimeouts }: CriDeps): Cri => {
+export const createCri = ({
+  endpoint,
+  imageEndpoint = endpoint,
+  log,
+  clock = systemClock,
+  timeouts = defaultTimeouts,
+}: CriDeps): Cri => {
   const rpc = createRpc({ endpoint, schema, clock })
+  const imageRpc = imageEndpoint === endpoint ? rpc : createRpc({ endpoint: imageEndpoint, schema, clock })
   const askOf =
-    (service: string): Ask =>
+    (service: string, via = rpc): Ask =>
     async (method, request, { signal, timeoutMs } = {}, ms = timeouts.requestMs) => {
       const started = clock.monotonic()
       const limit = timeoutMs ?? ms
       const options = { ...(signal && { signal }), ...(Number.isFinite(limit) && { timeoutMs: limit }) }
       try {
-        return await rpc.call(`${service}/${method}`, request, options)
+        return await via.call(`${service}/${method}`, request, options)
       } finally {
         log.debug({ method, ms: Math.round(clock.monotonic() - started) }, 'runtime call')
       }
@@ -135,8 +144,10 @@ export const createCri = ({ endpoint, log, clock = systemClock, timeouts = defau
       ask('UpdateRuntimeConfig', { runtimeConfig: { networkConfig: { podCidr } } }, options),
     ...sandboxCalls(ask, timeouts.requestMs),
     ...containerCalls(ask, timeouts.requestMs),
-    ...imageCalls(askOf('runtime.v1.ImageService')),
+    ...imageCalls(askOf('runtime.v1.ImageService', imageRpc)),
     containerEvents: (onEvent, options) => rpc.stream('runtime.v1.RuntimeService/GetContainerEvents', {}, onEvent, options),
-    close: rpc.close,
+    close: () => {
+      for (const it of new Set([rpc, imageRpc])) it.close()
+    },
   }
 }

@@ -1,8 +1,11 @@
 // The runtime client and the event streams against a real containerd: what a pod's life looks like through them, and what
 // is left of it when containerd is killed. The sandboxes use the network of a namespace of the test's own.
 import { mkdir, readFile } from 'node:fs/promises'
+import { createConnection, createServer } from 'node:net'
+import { pipeline } from 'node:stream/promises'
 import t from 'tap'
 import { createTasks, removingForgottenTasks } from '../../api/containerd/tasks.ts'
+import { createCri } from '../../api/cri/client.ts'
 import { watchCriEvents } from '../../api/cri/events.ts'
 import type { ContainerConfig, PodSandboxConfig } from '../../api/cri/types.ts'
 import { chooseEvents, type TaskEvent } from '../../api/events.ts'
@@ -169,6 +172,23 @@ t.test('a container of which the runtime has a task that its CRI does not know i
   await tasks.remove(id)
   await cri.stopPodSandbox(sandbox)
   await cri.removePodSandbox(sandbox)
+})
+
+t.test('images are asked for at an endpoint of their own where there is one', async t => {
+  const socket = `${dir}/images.sock`
+  let connections = 0
+  const images = createServer(client => {
+    connections += 1
+    const runtime = createConnection(containerd.socket)
+    pipeline(client, runtime, client).catch(() => undefined)
+  }).listen(socket)
+  t.teardown(() => images.close())
+  const divided = createCri({ endpoint, imageEndpoint: `unix://${socket}`, log: silentLog })
+  t.teardown(divided.close)
+  await divided.listContainers()
+  t.equal(connections, 0)
+  t.match((await divided.imageStatus({ image: busyboxImage })).image, { repoTags: [busyboxImage] })
+  t.equal(connections, 1)
 })
 
 t.test('usage figures come with their times, and unknown ones are null', async t => {
