@@ -5,19 +5,20 @@ import { createImageBuilder } from '../../deploy/images.ts'
 import { type ControlPlane, dnsAddress } from './control-plane.ts'
 import { peer } from './peers.ts'
 
-const image = 'registry.k8s.io/coredns/coredns:v1.12.4'
+/** As kubeadm of the release names it. */
+export const dnsImage = 'registry.k8s.io/coredns/coredns:v1.14.2'
 const name = 'coredns'
 const namespace = 'kube-system'
 const labels = { 'k8s-app': 'kube-dns' }
 const port = 53
 
 const builder = createImageBuilder(
-  { [image]: { entrypoint: ['/coredns'], fill: async root => copyFile(await peer('coredns'), join(root, 'coredns')) } },
+  { [dnsImage]: { entrypoint: ['/coredns'], fill: async root => copyFile(await peer('coredns'), join(root, 'coredns')) } },
   [import.meta.filename],
 )
 
 /** Paths of OCI archives with what runs the DNS. */
-export const dnsArchives = (): Promise<readonly string[]> => builder.archives([image])
+export const dnsArchives = (): Promise<readonly string[]> => builder.archives([dnsImage])
 
 const corefile = `.:${port} {
   errors
@@ -37,7 +38,7 @@ const watched = [
 ]
 
 const container = {
-  ...{ name, image, args: ['-conf', '/etc/coredns/Corefile'] },
+  ...{ name, image: dnsImage, args: ['-conf', '/etc/coredns/Corefile'] },
   readinessProbe: { httpGet: { path: '/ready', port: 8181 }, periodSeconds: 1 },
   volumeMounts: [{ name: 'config', mountPath: '/etc/coredns', readOnly: true }],
 }

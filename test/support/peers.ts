@@ -31,7 +31,9 @@ const sources = {
   'regression-issue-74839': { from: 'k8s.io/kubernetes/test/images/regression-issue-74839', as: 'static' },
   'sample-apiserver': { from: 'k8s.io/sample-apiserver', as: 'static' },
   'e2e.test': { from: 'k8s.io/kubernetes/test/e2e', as: 'test' },
-  coredns: { from: 'github.com/coredns/coredns', as: 'static', version: 'v1.12.4' },
+  // of the versions that kubeadm of this release installs; Debian's etcd does not know the flags that it is given then
+  etcd: { from: 'go.etcd.io/etcd/server/v3', as: 'static' },
+  coredns: { from: 'github.com/coredns/coredns', as: 'static', version: 'v1.14.2' },
   ginkgo: { from: 'github.com/onsi/ginkgo/v2/ginkgo' },
 } satisfies Readonly<Record<string, Source>>
 

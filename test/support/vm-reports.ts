@@ -14,7 +14,7 @@ const report = /^(not )?ok (.+)$/
 const isReport = (line: string): boolean => report.test(line)
 
 /** A reader of lines that collects reports. */
-const readReports = (onStart: (line: string) => void) => {
+const readReports = (onStart: (line: string, name: string) => void) => {
   const reports: Report[] = []
   return {
     reports,
@@ -23,18 +23,28 @@ const readReports = (onStart: (line: string) => void) => {
       if (name === undefined) reports.at(-1)?.lines.push(line)
       else {
         reports.push({ name, held: not === undefined, lines: [] })
-        onStart(line)
+        onStart(line, name)
       }
     },
   }
 }
 
-/** Boots the machine, and asserts that it ran to its end and that all its checks held. */
-export const checkInVm = async (t: Test, options: Omit<VmOptions, 'onLine'>): Promise<void> => {
+/**
+ * Boots the machine, and asserts that it ran to its end and that all its checks held.
+ * @param onReport called with the name of each check as it is reported
+ */
+export const checkInVm = async (
+  t: Test,
+  options: Omit<VmOptions, 'onLine'>,
+  onReport: (name: string) => void = () => undefined,
+): Promise<void> => {
   const started = performance.now()
   const show = (line: string) =>
     process.stderr.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s  ${line}\n`)
-  const { reports, read } = readReports(show)
+  const { reports, read } = readReports((line, name) => {
+    show(line)
+    onReport(name)
+  })
   const isWordy = process.env['VM_LINES'] === '1'
   const onLine = (line: string) => {
     if (isWordy && !isReport(line)) show(`      ${line}`)

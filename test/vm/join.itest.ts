@@ -1,7 +1,7 @@
 // `kubeadm join` and `kubeadm reset`, unchanged, on a freshly booted Debian 12 in QEMU whose network card leads to a real control plane:
 // the kubelet that kubeadm finds, starts and waits for is nodelet's package. Then a Go kubelet takes the node over and gives it back, and after
 // the reset `nodelet install --join` makes the machine a node once more. What is checked stands in test/vm/guest/join.ts.
-// JOIN=join,reset runs these parts only: join, restart, takeover, reset, install.
+// JOIN=join,reset runs these parts only: join, restart, switch, takeover, reset, install.
 import t from 'tap'
 import { createControlPlane } from '../support/control-plane.ts'
 import { busyboxImage, pauseImage, webImage } from '../support/images.ts'
@@ -10,7 +10,7 @@ import { type Peer, peer } from '../support/peers.ts'
 import { releaseForVm } from '../support/release.ts'
 import { checkInVm } from '../support/vm-reports.ts'
 
-const parts = process.env['JOIN'] ?? 'join,restart,takeover,reset,install'
+const parts = process.env['JOIN'] ?? 'join,restart,switch,takeover,reset,install'
 // A little less than what test/run.ts gives a file.
 const limitMs = 1_000_000
 const host = 21

@@ -8,8 +8,22 @@ checkout=${CHECKOUT:-/opt/nodelet}
 release=$(cat "$here/release")
 
 if [ ! -e /etc/kubernetes/admin.conf ]; then
-  kubeadm init --kubernetes-version "$release" --apiserver-advertise-address "$address" --pod-network-cidr 10.244.0.0/16 \
-    --token "$token" --token-ttl 0 --skip-phases addon/kube-proxy
+  config=/etc/nodelet/kubeadm.yaml
+  # The token is in it. kubeadm gives an apiserver a minute to come up, which is little for a machine on a loaded laptop.
+  install -m 600 /dev/stdin "$config" <<YAML
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+bootstrapTokens: [{token: $token, ttl: 0s}]
+localAPIEndpoint: {advertiseAddress: $address}
+skipPhases: [addon/kube-proxy]
+timeouts: {kubernetesAPICall: 5m, controlPlaneComponentHealthCheck: 10m}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: $release
+networking: {podSubnet: 10.244.0.0/16}
+YAML
+  kubeadm init --config "$config"
 fi
 export KUBECONFIG=/etc/kubernetes/admin.conf
 kubectl apply -f "$checkout/deploy/rbac.yaml"

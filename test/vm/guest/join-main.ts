@@ -1,6 +1,6 @@
 // What runs in the VM of test/vm/join.itest.ts, as root: parts, the machine's address, its way out, and the words of kubeadm.
 import { describe } from '../../../host/fault.ts'
-import { joinChecks, resetChecks, restartChecks, takeoverChecks } from './join.ts'
+import { joinChecks, resetChecks, restartChecks, switchChecks, takeoverChecks } from './join.ts'
 import { installJoinChecks } from './join-install.ts'
 import { addCard, install, journal } from './join-node.ts'
 import { findRemains } from './remains.ts'
@@ -19,6 +19,7 @@ const life = async (): Promise<number> => {
   const before = await findRemains()
   if (!(await joinChecks(words.slice(1)))) return 1
   if (isAsked('restart')) await restartChecks()
+  if (isAsked('switch')) await switchChecks()
   if (isAsked('takeover')) await takeoverChecks(address)
   if (isAsked('reset')) await resetChecks(before)
   if (isAsked('install')) await installJoinChecks(address, words.slice(1))

@@ -36,7 +36,7 @@ export const install = async (address: string): Promise<void> => {
 /** A script of the lab. @returns what it said */
 export const provision = async (script: string, ...words: readonly string[]): Promise<string> => {
   const { exitCode, stdout, stderr } = await systemExec.try([`${checkout}/vagrant/provision/${script}`, ...words], {
-    timeoutMs: 200_000,
+    timeoutMs: 500_000,
     env,
   })
   if (exitCode !== 0) throw new Error(`exit code ${exitCode}\n${stdout}${stderr}\n${await journal('kubelet')}`)

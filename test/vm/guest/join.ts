@@ -5,6 +5,7 @@ import { readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promise
 import type { List } from '../../../agent/server/wire.ts'
 import type { Pod } from '../../../api/types.ts'
 import { systemExec } from '../../../host/exec.ts'
+import { busyboxImage } from '../../support/images.ts'
 import { podOf, service, web } from '../../support/manifests.ts'
 import { waitFor } from '../../support/wait.ts'
 import { health, journal, kubeadm, kubectl, nodeIsReady, nodeName, provision } from './join-node.ts'
@@ -137,6 +138,17 @@ export const restartChecks = async (): Promise<void> => {
   })
 }
 
+/** The lab's switch of the proxy's mode, by which vagrant/try-services.sh asks for every mode that there is. */
+export const switchChecks = async (): Promise<void> => {
+  const env = { KUBECTL: '/opt/bin/kubectl --kubeconfig /opt/admin.conf', IMAGE: busyboxImage }
+  for (const mode of ['iptables', 'ipvs', 'nftables'])
+    await check(`switch: the lab's script has the node route Services in the mode ${mode}, and they answer`, async () => {
+      const argv = ['/opt/nodelet/vagrant/switch-proxy-mode.sh', nodeName, mode]
+      equal((await run(argv, { env, timeoutMs: 300_000 })).stdout.trim(), mode)
+      await serviceAnswers()
+    })
+}
+
 /** Puts another program behind the unit's command, with the daemon stopped. @param program as the link names it */
 const swap = async (program: string, flags: string) => {
   await run(['systemctl', 'stop', 'kubelet'], { timeoutMs: 120_000 })
@@ -186,8 +198,8 @@ export const resetChecks = async (before: Remains): Promise<void> => {
     match(await isOver(), /^Result=success$/m)
     // containerd keeps results of CNI there
     await rm('/var/lib/cni', { recursive: true, force: true })
-    // the Go kubelet's, for its own iptables chains, which it never takes away
-    const isForeign = (it: string) => /^nft table table ip6? (mangle|nat|filter)$/.test(it)
+    // the Go kubelet's, for its own iptables chains, which it never takes away; a control plane's, which kubeadm empties
+    const isForeign = (it: string) => /^(nft table table ip6? (mangle|nat|filter)|file \/var\/lib\/etcd)$/.test(it)
     const left = async () => (await newSince(before)).filter(it => !isForeign(it))
     await waitFor('the last process to end', async () => (await left()).length === 0, 1000).catch(async () =>
       deepEqual(await left(), []),
