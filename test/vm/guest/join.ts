@@ -198,8 +198,15 @@ export const resetChecks = async (before: Remains): Promise<void> => {
     match(await isOver(), /^Result=success$/m)
     // containerd keeps results of CNI there
     await rm('/var/lib/cni', { recursive: true, force: true })
-    // the Go kubelet's, for its own iptables chains, which it never takes away; a control plane's, which kubeadm empties
-    const isForeign = (it: string) => /^(nft table table ip6? (mangle|nat|filter)|file \/var\/lib\/etcd)$/.test(it)
+    const others = [
+      // the Go kubelet's, for its own iptables chains, which it never takes away
+      /^nft table table ip6? (mangle|nat|filter)$/,
+      // a control plane's, which kubeadm empties
+      /^file \/var\/lib\/etcd$/,
+      // the iptables mode's, which stays as IP forwarding does
+      /^setting net\/ipv4\/conf\/all\/route_localnet 1$/,
+    ]
+    const isForeign = (it: string) => others.some(pattern => pattern.test(it))
     const left = async () => (await newSince(before)).filter(it => !isForeign(it))
     await waitFor('the last process to end', async () => (await left()).length === 0, 1000).catch(async () =>
       deepEqual(await left(), []),
