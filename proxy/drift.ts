@@ -26,8 +26,7 @@ export const createDrift = (deps: {
   onForeignChange: change => {
     const family = familyOf[change.table]
     if (family === undefined) return
-    noteChange(deps.losses, change)
-    const isSeen = change.gone.some(what => what !== 'unknown')
+    const isSeen = noteChange(deps.losses, change)
     deps.resync(isSeen ? 'rules were removed by somebody else' : 'it is not known which rules stand', family)
   },
 })

@@ -32,5 +32,5 @@ export const toConntrackSettings = (conntrack: ProxyConfig['conntrack'], cpus: n
 /** Limits of connection tracking. @param root where /proc is; tests give a folder */
 export const limitConntrack = async (conntrack: ProxyConfig['conntrack'], log: Log, root = '/proc'): Promise<void> => {
   for (const [file, value] of toConntrackSettings(conntrack, availableParallelism()))
-    await bringKernelSetting(`sys/net/netfilter/${file}`, value, log, root)
+    await bringKernelSetting({ path: `sys/net/netfilter/${file}`, value }, log, root)
 }

@@ -1,18 +1,11 @@
 // The kernel settings that Service routing needs, and the module that has those of bridges. Where a setting is read-only, a warning
 // names it and what will not work. Sets route_localnet only where node ports are to answer on loopback, as kube-proxy's iptables mode does.
-
-import { access, readFile, writeFile } from 'node:fs/promises'
-import { isErrno } from '../host/errno.ts'
+import { access } from 'node:fs/promises'
 import type { Exec } from '../host/exec.ts'
+import { bringKernelSetting, type KernelSetting } from '../host/kernel-setting.ts'
 import type { Log } from '../host/log.ts'
 
-interface Setting {
-  readonly path: string
-  readonly value: string
-  readonly without: string
-}
-
-const settings: readonly Setting[] = [
+const settings: readonly KernelSetting[] = [
   { path: 'net/ipv4/ip_forward', value: '1', without: 'pods reach neither Services nor other nodes' },
   { path: 'net/ipv6/conf/all/forwarding', value: '1', without: 'IPv6 traffic of pods is not forwarded' },
   // Without it packets between pods of one bridge pass by the rules, and replies then carry the pod's address instead of the Service's.
@@ -28,7 +21,7 @@ const settings: readonly Setting[] = [
   },
 ]
 
-const loopback: Setting = {
+const loopback: KernelSetting = {
   path: 'net/ipv4/conf/all/route_localnet',
   value: '1',
   without: 'node ports do not answer on 127.0.0.1',
@@ -61,15 +54,6 @@ export interface PrepareDeps {
 /** Brings the settings to what routing needs; a setting that the kernel does not have or that stands already is passed over. */
 export const prepareSysctls = async ({ exec, log, servesLoopback = false }: PrepareDeps, root = '/proc/sys'): Promise<void> => {
   if (!(await exists(`${root}/net/bridge`))) await loadBridgeModule(exec, log)
-  for (const { path, value, without } of servesLoopback ? [...settings, loopback] : settings) {
-    const file = `${root}/${path}`
-    try {
-      if ((await readFile(file, 'utf8')).trim() === value) continue
-      await writeFile(file, value)
-      log.info({ setting: path, value }, 'kernel setting changed')
-    } catch (error) {
-      const missing = isErrno(error, 'ENOENT')
-      log[missing ? 'debug' : 'warn']({ setting: path, value, without, err: error }, 'kernel setting could not be made')
-    }
-  }
+  for (const setting of servesLoopback ? [...settings, loopback] : settings)
+    await bringKernelSetting(setting, log, root, ['ENOENT'])
 }

@@ -23,13 +23,14 @@ export interface Losses {
   readonly count: number
 }
 
-/** Notes what a monitor saw go; that reports were lost says nothing of what is gone. */
+/** Notes what a monitor saw go; that reports were lost says nothing of what is gone. @returns whether anything was seen */
 export const noteChange = (
   to: { note(where: string, gone: readonly string[]): unknown },
   { table, gone }: ForeignChange,
-): void => {
+): boolean => {
   const known = gone.filter(what => what !== 'unknown').map(what => `${table} ${what}`)
   if (known.length > 0) to.note(table, known)
+  return known.length > 0
 }
 
 export const createLosses = (vanished: Pick<Vanished, 'note'>, repaired?: () => Promise<void>): Losses => {

@@ -23,10 +23,12 @@ const places = {
   'maximum-dead-containers-per-container': of('integer'),
 }
 
+const oneDaemon = "the daemon's socket keeps a second one from starting"
+
 /** Flags of 1.36 that ask for what is otherwise here. */
 const otherwise = {
-  ...ignore('text', ['lock-file'], "the daemon's socket keeps a second one from starting"),
-  ...ignore('switch', ['exit-on-lock-contention'], "the daemon's socket keeps a second one from starting"),
+  ...ignore('text', ['lock-file'], oneDaemon),
+  ...ignore('switch', ['exit-on-lock-contention'], oneDaemon),
   ...ignore('text', ['runtime-cgroups'], 'the runtime stays in the cgroup that its service gave it'),
   ...ignore('duration', ['minimum-container-ttl-duration'], 'the last ended attempt of a container stays as long as its pod'),
   ...ignore('integer', ['maximum-dead-containers'], 'ended containers are counted by --maximum-dead-containers-per-container'),
